@@ -1,0 +1,246 @@
+"""Statistics of the measured outcomes: intervals, paired tests, agreement with the search, bands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from .aggregate import Aggregate
+from .layout import AxisName
+from .moments import GROUPS
+from .simulation import CATEGORIES
+from .tracker import MAIN_METRIC
+
+CONFIDENCE = 0.95
+BOOTSTRAP_SEED = 20_260_301
+N_RESAMPLES = 1000
+
+
+def wilson_interval(successes: Any, trials: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Wilson (1927) score interval at 95 % of proportions, elementwise; NaN where `trials` is 0.
+
+    Args:
+        successes: integers [...].
+        trials: integers of the same shape.
+    """
+    k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = proportion_confint(k, n, alpha=1 - CONFIDENCE, method="wilson")
+    return np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+
+
+def paired_advantage(
+    only_first: Any, only_second: Any, pairs: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Difference of two success rates on the same clients, with Agresti and Min's (2005) 95 % interval.
+
+    Args:
+        only_first: pairs in which only the first therapist succeeds, integers [...].
+        only_second: pairs in which only the second does.
+        pairs: all pairs; 0 gives NaN.
+
+    Returns:
+        Difference (first minus second), lower and upper end, float64 [...].
+    """
+    b, c, n = (np.asarray(x, dtype=np.float64) for x in (only_first, only_second, pairs))
+    z = stats.norm.ppf(0.5 + CONFIDENCE / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        difference = np.where(n > 0, (b - c) / n, np.nan)
+        centre = np.where(n > 0, (b - c) / (n + 2), np.nan)
+        error = np.sqrt(b + c + 1 - (b - c) ** 2 / (n + 2)) / (n + 2)
+    return difference, np.maximum(centre - z * error, -1.0), np.minimum(centre + z * error, 1.0)
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Two-sided exact p-value of McNemar's (1947) test on the discordant pairs; 1 where there are none."""
+    if only_first + only_second == 0:
+        return 1.0
+    return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
+
+
+def stored_against_measured(aggregate: Aggregate) -> dict[str, float | int | None]:
+    """How the advantage that the search stored agrees with the one measured here.
+
+    The best configs of a search are partly the lucky ones, so their stored advantage shrinks when it is
+    measured again ("winner's curse"); `top_stored` and `top_measured` are the means over the tenth with the
+    largest stored one.
+
+    Returns:
+        `spearman`, `spearman_p` (None with fewer than 3 configs or a constant), `mean_stored`,
+        `mean_measured`, `top_n`, `top_stored`, `top_measured`.
+    """
+    used = aggregate.used & np.isfinite(aggregate.stored_advantage)
+    stored, measured = aggregate.stored_advantage[used], aggregate.measured_advantage[used]
+    if len(stored) == 0:
+        return dict.fromkeys(
+            ("spearman", "spearman_p", "mean_stored", "mean_measured", "top_n", "top_stored", "top_measured")
+        )
+    rho = p = None
+    if len(stored) >= 3 and np.ptp(stored) > 0 and np.ptp(measured) > 0:
+        found = stats.spearmanr(stored, measured)
+        rho, p = float(found.statistic), float(found.pvalue)
+    top_n = max(1, len(stored) // 10)
+    top = np.argsort(-stored, kind="stable")[:top_n]
+    return {
+        "spearman": rho,
+        "spearman_p": p,
+        "mean_stored": float(stored.mean()),
+        "mean_measured": float(measured.mean()),
+        "top_n": top_n,
+        "top_stored": float(stored[top].mean()),
+        "top_measured": float(measured[top].mean()),
+    }
+
+
+@dataclass(frozen=True)
+class BootstrapBand:
+    """Mean per session over all configs and its 95 % percentile interval, float64[T] or NaN."""
+
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+def bootstrap_band(aggregate: Aggregate, group: str, resamples: int = N_RESAMPLES) -> BootstrapBand:
+    """Band of the mean distance per session when *configs* are drawn anew (Efron's percentile bootstrap).
+
+    A resample draws as many configs as there are, with replacement, and pools their simulations; the band
+    says how much the curve owes to the configs that happen to be in the sample, which more seeds would not
+    change.
+
+    Args:
+        aggregate: the study's result.
+        group: a key of `GROUPS`.
+        resamples: number of resamples; a function of nothing but this and the number of configs.
+    """
+    chosen = list(GROUPS[group])
+    count = aggregate.config_count[aggregate.used][:, chosen].sum(axis=1)
+    total = aggregate.config_sum[aggregate.used][:, chosen].sum(axis=1)
+    length = len(aggregate.band("session", group))
+    denominators = np.array(aggregate.layout.denominators("session", MAIN_METRIC)[:length], dtype=np.float64)
+    n = len(count)
+    if n == 0 or length == 0:
+        empty = np.empty(0)
+        return BootstrapBand(empty, empty, empty)
+    rng = np.random.default_rng(np.random.SeedSequence(BOOTSTRAP_SEED, spawn_key=(n,)))
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    # All products and sums are integers below 2^53: the matrix product is exact in whatever order BLAS adds.
+    counts, totals = drawn @ count[:, :length].astype(float), drawn @ total[:, :length].astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(counts > 0, totals / (counts * denominators), np.nan)
+        pooled = count[:, :length].sum(axis=0)
+        estimate = np.where(pooled > 0, total[:, :length].sum(axis=0) / (pooled * denominators), np.nan)
+    low, high = np.full(length, np.nan), np.full(length, np.nan)
+    # Where many resamples hold no simulation at all, percentiles of the rest would understate the doubt.
+    sound = np.isfinite(means).mean(axis=0) > CONFIDENCE
+    tail = 50 * (1 - CONFIDENCE)
+    if sound.any():
+        low[sound], high[sound] = np.nanpercentile(means[:, sound], [tail, 100 - tail], axis=0)
+    return BootstrapBand(estimate, low, high)
+
+
+def survivorship(aggregate: Aggregate, axis: AxisName) -> dict[str, NDArray[np.int64]]:
+    """Number of simulations at every position of an axis, by category name; i8[T] each, trimmed."""
+    groups = {"v2_advantage": "v2_adv", "baseline_advantage": "baseline_adv"}
+    return {name: aggregate.band(axis, groups.get(name, name)).count for name in CATEGORIES}
+
+
+def per_config_table(aggregate: Aggregate) -> pd.DataFrame:
+    """One row per config: parameters, stored and measured advantage, counts, sessions, dropouts."""
+    n = aggregate.n_seeds
+    measured, low, high = paired_advantage(aggregate.categories[:, 0], aggregate.categories[:, 1], n)
+    names = list(dict.fromkeys(name for config in aggregate.configs for name in config["params"]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sessions = np.where(aggregate.used[:, None], aggregate.sessions / n[:, None], np.nan)
+        never_forked = np.where(aggregate.used, aggregate.never_forked / n, np.nan)
+    columns: dict[str, Any] = {
+        "config_idx": [config["config_idx"] for config in aggregate.configs],
+        "trial": [config["trial_number"] for config in aggregate.configs],
+    }
+    columns |= {name: [config["params"].get(name) for config in aggregate.configs] for name in names}
+    columns |= {
+        "effective_max_sessions": aggregate.max_sessions,
+        "n_seeds": n,
+        "stored_advantage": aggregate.stored_advantage,
+        "measured_advantage": measured,
+        "measured_advantage_low": low,
+        "measured_advantage_high": high,
+        **{name: aggregate.categories[:, k] for k, name in enumerate(CATEGORIES)},
+        "mean_v2_sessions": sessions[:, 0],
+        "mean_baseline_sessions": sessions[:, 1],
+        "v2_dropouts": aggregate.dropouts[:, 0],
+        "baseline_dropouts": aggregate.dropouts[:, 1],
+        "never_forked_share": never_forked,
+    }
+    return pd.DataFrame(columns)
+
+
+def summary(aggregate: Aggregate, axis: AxisName) -> dict[str, Any]:
+    """The study's numbers in one JSON-ready mapping.
+
+    Args:
+        aggregate: the study's result.
+        axis: main axis, of which the final mean distances are taken.
+
+    Returns:
+        `breakdown`, `<group>_final_mean_distance`, shares with Wilson intervals, the paired advantage with
+        McNemar's p, the agreement with the stored advantages, and dropouts.
+    """
+    totals = aggregate.totals
+    pairs = int(totals.sum())
+    low, high = wilson_interval(totals, np.full(4, pairs))
+    difference, lower, upper = paired_advantage(totals[0], totals[1], pairs)
+    final = {
+        name: _last(aggregate.band(axis, group).mean)
+        for name, group in (
+            ("v2_advantage", "v2_adv"),
+            ("baseline_advantage", "baseline_adv"),
+            ("remaining", "remaining"),
+        )
+    }
+    return {
+        "n_configs": int(aggregate.used.sum()),
+        "n_configs_planned": len(aggregate),
+        "n_seeds_per_config": aggregate.seeds_per_config,
+        "total_pairs": pairs,
+        "total_simulations": 2 * pairs,
+        "axis": axis,
+        "breakdown": {name: int(totals[k]) for k, name in enumerate(CATEGORIES)},
+        **{f"{name}_final_mean_distance": value for name, value in final.items()},
+        "shares": {
+            name: {"share": totals[k] / pairs, "low": float(low[k]), "high": float(high[k])}
+            for k, name in enumerate(CATEGORIES)
+            if pairs
+        },
+        "paired_advantage": {
+            "advantage": _number(difference),
+            "low": _number(lower),
+            "high": _number(upper),
+            "mcnemar_p": mcnemar_p(int(totals[0]), int(totals[1])),
+        },
+        "stored_against_measured": stored_against_measured(aggregate),
+        "dropouts": {
+            "v2": int(aggregate.dropouts[:, 0].sum()),
+            "baseline": int(aggregate.dropouts[:, 1].sum()),
+        },
+        "never_forked": int(aggregate.never_forked.sum()),
+        "mean_sessions": {
+            "v2": _number(aggregate.sessions[:, 0].sum() / pairs) if pairs else None,
+            "baseline": _number(aggregate.sessions[:, 1].sum() / pairs) if pairs else None,
+        },
+    }
+
+
+def _last(values: NDArray[np.float64]) -> float | None:
+    return float(values[-1]) if len(values) else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""What happens when the arrays are done: partials become results, results become the report."""

@@ -1,0 +1,1 @@
+"""What is reduced and rendered of the study `complementarity`."""

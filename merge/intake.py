@@ -1,0 +1,298 @@
+"""Taking partials in: which of a phase's partials count, each read once and checked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..shard.errors import Exit, QuintetError
+from ..shard.partial import CARD_BYTES, READ_BYTES, Card, open_regular, read_meta
+from ..shard.scan import Found, conflict_names, examine, full_check, scan_map, scan_trials, units_between
+from .source import Source
+
+if TYPE_CHECKING:
+    from ..shard.context import Context
+    from ..shard.run import Plan
+    from ..shard.scan import Depth
+    from .moments import Moments
+
+WHOLE_BYTES = 1 << 20
+HEAP_SIGNATURE = b"GCOL"
+HEAP_OBJECT = 32  # collection header 16 bytes, object header 16 bytes (HDF5 file format, III.E "Global Heap")
+TRACED = ("hostname", "suite_version", "code_sha256", "packages_sha256", "cpu_model")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A partial that counts: shard or trial number, its blocks, how many units they hold, its payload digest."""
+
+    number: int
+    lo: int
+    hi: int
+    units: int
+    digest: str
+
+
+@dataclass
+class Standing:
+    """What of a phase stands: the pieces in the order of their units, and what is lacking."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    lacking: list[Found] = field(default_factory=list)
+    blocks: int = 0
+    origins: dict[str, Counter[str]] = field(default_factory=dict)
+
+    @property
+    def blocks_present(self) -> int:
+        """How many blocks (of a search: complete trials) stand."""
+        return self.blocks - self.blocks_lacking
+
+    blocks_lacking: int = 0
+
+    def list_digest(self) -> str:
+        """Return sha256 over the sorted (number, payload digest)."""
+        digest = hashlib.sha256()
+        for number, payload in sorted((piece.number, piece.digest) for piece in self.pieces):
+            digest.update(f"{number}={payload}\0".encode())
+        return digest.hexdigest()
+
+    def trace(self, meta: Mapping[str, Any]) -> None:
+        """Count where one partial comes from."""
+        container = meta.get("container") or {}
+        facts = {key: meta.get(key) for key in TRACED}
+        facts["image"] = container.get("quintet_image_id") or container.get("apptainer_name") or "none"
+        for key, value in facts.items():
+            self.origins.setdefault(key, Counter())[str(value)] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file read once: its card, the digest of what stands behind it, and its bytes unless they are too many."""
+
+    card: Card
+    digest: str
+    whole: memoryview | None
+
+
+class Reader:
+    """Reads partials one after another into one buffer."""
+
+    def __init__(self) -> None:
+        """Make the buffer."""
+        self._buffer = bytearray(WHOLE_BYTES)
+        self._view = memoryview(self._buffer)
+
+    def read(self, path: Path) -> Reading:
+        """Read and digest a file; `whole` is valid until the next call.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it has no card.
+        """
+        descriptor = open_regular(path)
+        try:
+            size = os.readv(descriptor, [self._buffer])
+            card = Card.parse(bytes(self._view[: min(size, CARD_BYTES)]))
+            digest = hashlib.blake2b(self._view[CARD_BYTES:size], digest_size=16)
+            if size < len(self._buffer):
+                return Reading(card, digest.hexdigest(), self._view[:size])
+            while chunk := os.read(descriptor, READ_BYTES):
+                digest.update(chunk)
+            return Reading(card, digest.hexdigest(), None)
+        finally:
+            os.close(descriptor)
+
+    def provenance(self, reading: Reading, path: Path) -> dict[str, Any]:
+        """Return a file's provenance: out of the bytes at hand where it stands there, else through HDF5.
+
+        HDF5 keeps a text of variable length as one run of bytes in a global heap; opening the file for it would cost
+        three times what all the rest of taking in a small partial does.
+        """
+        whole = reading.whole
+        if whole is not None:
+            at = self._buffer.find(HEAP_SIGNATURE, CARD_BYTES, len(whole))
+            begin = at + HEAP_OBJECT
+            if at >= 0:
+                length = int.from_bytes(whole[begin - 8 : begin], "little")
+                try:
+                    meta = json.loads(bytes(whole[begin : begin + length]))
+                except ValueError:
+                    meta = None
+                if isinstance(meta, dict) and "schema_version" in meta:
+                    return meta
+        try:
+            return read_meta(path)
+        except (OSError, RuntimeError, QuintetError):
+            return {}
+
+
+def triples_of(reading: Reading, path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return `/stats` of a partial by the offset on its card, float64 `[node, metric, 3, cell]`.
+
+    Raises:
+        ValueError: the card's offset and length lie outside the file, or are no whole nodes.
+    """
+    card, node_bytes = reading.card, 8 * shape[0] * shape[1] * shape[2]
+    if card.off < CARD_BYTES or card.n < 0 or card.n % node_bytes:
+        raise ValueError(f"/stats of {card.n} bytes at {card.off}; a node has {node_bytes}")
+    if reading.whole is not None:
+        content: bytes | memoryview = reading.whole[card.off : card.off + card.n]
+    else:
+        descriptor = open_regular(path)
+        try:
+            if card.off + card.n > os.fstat(descriptor).st_size:
+                raise ValueError(f"/stats of {card.n} bytes at {card.off} lie outside the file")
+            content = os.pread(descriptor, card.n, card.off)
+        finally:
+            os.close(descriptor)
+    if len(content) != card.n:
+        raise ValueError(f"/stats of {card.n} bytes at {card.off} lie outside the file")
+    return np.frombuffer(content, dtype="<f8").reshape(-1, *shape)
+
+
+def belongs(card: Card, plan: Plan, inputs: str, number: int, blocks: tuple[int, int]) -> bool:
+    """Whether a card is exactly the one that the plan calls for."""
+    return (
+        card.shard == number
+        and (card.lo, card.hi) == blocks
+        and card.units == units_between(plan, blocks)
+        and card.inp == inputs
+        and card.cfg == plan.config_sha256[:16]
+        and (card.study, card.phase) == (plan.study, plan.phase)
+        and card.complete
+    )
+
+
+def tiled(plan: Plan) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield (shard, blocks) in the order of the blocks; a shard without blocks is left out.
+
+    Raises:
+        QuintetError: exit 65 where the shards count a block twice, or none counts it.
+    """
+    ordered = sorted((blocks, shard) for shard, blocks in enumerate(plan.shards) if blocks[0] < blocks[1])
+    end = 0
+    for (lo, hi), shard in [*ordered, ((plan.blocks, plan.blocks), -1)]:
+        if lo != end:
+            what = "counted twice" if lo < end else "in no shard"
+            raise QuintetError(
+                Exit.INPUT, f"plan/{plan.phase}.json: block {min(lo, end)} is {what}; plan the run again"
+            )
+        end = hi
+        if shard >= 0:
+            yield shard, (lo, hi)
+
+
+def look(context: Context, inputs: str) -> Standing:
+    """Return what stands by cards alone: enough to see that nothing changed since the last merge."""
+    run, plan = context.run, context.plan
+    standing = Standing(blocks=plan.blocks)
+    scan = scan_trials if plan.kind == "pull" else scan_map
+    for found in scan(run, plan, inputs, "card"):
+        if found.reason is None and found.card is not None:
+            card = found.card
+            standing.pieces.append(Piece(found.number, card.lo, card.hi, card.units, card.pd))
+    return standing
+
+
+def take_in(context: Context, inputs: str, depth: Depth, moments: Moments | None) -> Standing:
+    """Verify every shard of a map phase in the order of its blocks, and feed its statistics to `moments`.
+
+    Args:
+        context: the phase.
+        inputs: digest of its inputs.
+        depth: `fast` checks digests, `full` opens each partial too.
+        moments: takes the nodes of each partial, and the identity where one is missing.
+
+    Raises:
+        QuintetError: exit 65 where shards overlap or a partial's statistics cannot be right.
+    """
+    run, plan, phase = context.run, context.plan, context.phase
+    conflicts = {match.group(1) for match in conflict_names(run, plan.phase)}
+    standing, reader = Standing(blocks=plan.blocks), Reader()
+    for shard, blocks in tiled(plan):
+        path = run.shard_file(plan.phase, shard)
+        reading = _reading(reader, path, plan, inputs, shard, blocks)
+        problem = reading if isinstance(reading, Found) else None
+        if problem is None and f"s{shard:06d}" in conflicts:
+            problem = Found(shard, path, None, "conflict", "another payload for the same blocks stands beside it")
+        if problem is None and depth == "full" and isinstance(reading, Reading):
+            wrong = full_check(Found(shard, path, reading.card), phase, reading.card.units)
+            problem = Found(shard, path, reading.card, "unreadable", wrong) if wrong else None
+        if problem is not None or not isinstance(reading, Reading):
+            if problem is not None:
+                standing.lacking.append(problem)
+            standing.blocks_lacking += blocks[1] - blocks[0]
+            if moments is not None:
+                moments.skip(*blocks)
+            continue
+        if moments is not None:
+            try:
+                moments.take(*blocks, triples_of(reading, path, moments.shape))
+            except ValueError as error:
+                raise QuintetError(
+                    Exit.INPUT, f"{path}: {error}; bin/verify {run.path} --quarantine sets it aside"
+                ) from None
+        standing.pieces.append(Piece(shard, *blocks, reading.card.units, reading.card.pd))
+        standing.trace(reader.provenance(reading, path))
+    return standing
+
+
+def _reading(
+    reader: Reader, path: Path, plan: Plan, inputs: str, shard: int, blocks: tuple[int, int]
+) -> Reading | Found:
+    """Read one partial; where it does not count, return what `scan` finds wrong with it.
+
+    A partial may be published between the two: then it is read once more.
+    """
+    found = None
+    for _ in range(2):
+        try:
+            reading = reader.read(path)
+        except (OSError, ValueError):
+            reading = None
+        if (
+            reading is not None
+            and reading.digest == reading.card.b2
+            and belongs(reading.card, plan, inputs, shard, blocks)
+        ):
+            return reading
+        found = examine(path, shard, plan, inputs, "fast", blocks)
+        if found.reason is not None:
+            return found
+    return Found(shard, path, None, "unreadable", "the file changes while it is read")
+
+
+def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
+    """Verify the trials of a pull phase, up to the n-th COMPLETE one by number.
+
+    The number after the n-th COMPLETE trial was given out only because more trials were asked for once.
+    """
+    run, plan, phase = context.run, context.plan, context.phase
+    wanted = phase.search.n_trials if phase.search is not None else plan.blocks
+    standing, complete = Standing(blocks=wanted), 0
+    for found in sorted(scan_trials(run, plan, inputs, "fast"), key=lambda found: found.number):
+        if complete == wanted:
+            break
+        if found.reason is None and found.card is not None:
+            wrong = full_check(found, phase, 1) if depth == "full" else None
+            if wrong is None:
+                with Source(found.path) as source:
+                    failed = bool(source.read("rows/failed", "u1", (1,))[0])
+                complete += not failed
+                standing.pieces.append(Piece(found.number, found.number, found.number + 1, 1, found.card.pd))
+                standing.trace(read_meta(found.path))
+                continue
+            found = Found(found.number, found.path, found.card, "unreadable", wrong)
+        standing.lacking.append(found)
+    standing.blocks_lacking = wanted - complete
+    if not standing.blocks_lacking:
+        standing.lacking.clear()  # a damaged trial that is not needed for n COMPLETE ones
+    return standing

@@ -1,0 +1,224 @@
+"""The picture of a run's progress: a table on a wide terminal, stacked rows on a narrow one, lines in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from .attempts import utc_now
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from .progress import PhaseProgress, Use
+
+WIDE = 130
+BAR = 16
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as a person says them: 42 s, 7 min, 3.2 h, 2.5 d."""
+    if seconds is None:
+        return "–"
+    for limit, unit, size, form in (
+        (10, "s", 1, ".1f"),
+        (90, "s", 1, ".0f"),
+        (5400, "min", 60, ".0f"),
+        (172800, "h", 3600, ".1f"),
+    ):
+        if seconds < limit:
+            return f"{seconds / size:{form}} {unit}"
+    return f"{seconds / 86400:.1f} d"
+
+
+def eta(progress: PhaseProgress) -> str:
+    """Return the time left with its 10-90 % range."""
+    found = progress.estimate
+    if progress.complete or found.seconds_left is None:
+        return "–"
+    if found.seconds_low is None:
+        return duration(found.seconds_left)
+    mark = "~" if found.planned else ""
+    return f"{mark}{duration(found.seconds_left)} ({duration(found.seconds_low)}–{duration(found.seconds_high)})"
+
+
+def rate(progress: PhaseProgress) -> str:
+    """Return units a second over the last ten minutes."""
+    value = progress.estimate.units_per_s
+    return "–" if value is None else f"{value:.3g}/s"
+
+
+def count(progress: PhaseProgress) -> str:
+    """Return what is done of what."""
+    if progress.trials is not None:
+        trials = progress.trials
+        return f"{trials.complete}/{trials.wanted} trials" + (f", {trials.failed} failed" if trials.failed else "")
+    if progress.units is None:
+        return "units follow"
+    return f"{progress.blocks_done}/{progress.blocks} blocks"
+
+
+def shards(progress: PhaseProgress) -> str:
+    """Return the states of the shards (or workers) that occur."""
+    return ", ".join(f"{number} {state}" for state, number in progress.shards.items() if number) or "none"
+
+
+def word(progress: PhaseProgress) -> str:
+    """Return the phase's state in a word or two."""
+    if progress.waits_for:
+        return f"waits for {progress.waits_for}"
+    if progress.trouble:
+        return "trouble"
+    if progress.merged:
+        return "merged"
+    if progress.complete:
+        return "complete"
+    return "under way" if progress.active else "idle"
+
+
+def colour(progress: PhaseProgress) -> str:
+    """Return the colour of a phase's state."""
+    if progress.trouble or progress.failed_shards:
+        return "red"
+    if progress.merged or progress.complete:
+        return "green"
+    return "cyan" if progress.active else "yellow"
+
+
+def use(found: Use | None, unit: str) -> str:
+    """Return p50/p95/max of what was used, and what was requested."""
+    if found is None:
+        return "–"
+    values = "/".join(f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in (found.p50, found.p95, found.max))
+    return f"{values} of {found.requested:.0f} {unit}"
+
+
+def cpu(progress: PhaseProgress) -> str:
+    """Return CPU hours used, with what of it was wasted."""
+    wasted = f", {progress.wasted_cpu_h:.2g} wasted" if progress.wasted_cpu_h else ""
+    lost = f", {progress.attempts_lost} unrecorded" if progress.attempts_lost else ""
+    return f"{progress.cpu_h:.3g} h{wasted}{lost}"
+
+
+def attempts(progress: PhaseProgress) -> str:
+    """Return how many attempts were made, and the most at one shard."""
+    return f"{progress.attempts} (max {progress.attempts_max})"
+
+
+def facts(progress: PhaseProgress) -> Iterator[tuple[str, str]]:
+    """Yield what is known of a phase beside its bar, as label and text."""
+    yield ("workers" if progress.kind == "pull" else "shards"), shards(progress)
+    if progress.attempts:
+        yield "attempts", attempts(progress)
+        yield "rate", rate(progress)
+        yield "left", eta(progress)
+        yield "CPU", cpu(progress)
+        yield "memory", use(progress.memory_mb, "MB")
+        yield "time", use(progress.seconds, "s")
+
+
+def remarks(phases: Sequence[PhaseProgress]) -> Iterator[tuple[str, str]]:
+    """Yield what a person should know beside the table: troubles, failures, suggestions."""
+    for progress in phases:
+        if progress.trouble:
+            yield "red", f"{progress.phase}: {progress.trouble}"
+        if progress.trials is not None and not progress.trials.told:
+            yield "yellow", f"{progress.phase}: trials counted from files; the database is busy, gone or damaged"
+        for item in progress.failures:
+            times = f" x{item.count}" if item.count > 1 else ""
+            log = f" [{item.log}]" if item.log else ""
+            yield "red", f"{progress.phase}: {item.failure}{times}, e.g. shard {item.shard}: {item.example}{log}"
+        if progress.suggestion:
+            used = f"{use(progress.memory_mb, 'MB')}, {use(progress.seconds, 's')}"
+            yield "yellow", f"{progress.phase}: {progress.suggestion} (used {used})"
+
+
+def bar(progress: PhaseProgress, width: int = BAR) -> str:
+    """Return a bar of block characters."""
+    full = int(progress.fraction * width)
+    return "█" * full + "░" * (width - full)
+
+
+def plain(phases: Sequence[PhaseProgress], note: str, step: str) -> Iterator[str]:
+    """Yield the lines of a file: each with its time, one phase a line."""
+    stamp = utc_now()[:19] + "Z"
+    for progress in phases:
+        told = "; ".join(f"{label} {text}" for label, text in facts(progress))
+        yield f"{stamp} {progress.phase}: {100 * progress.fraction:.0f} % {count(progress)}, {word(progress)}; {told}"
+    for _, text in remarks(phases):
+        yield f"{stamp} {text}"
+    if note:
+        yield f"{stamp} {note}"
+    yield f"{stamp} next: {step}"
+
+
+def picture(title: str, phases: Sequence[PhaseProgress], note: str, step: str, width: int) -> RenderableType:
+    """Return what a terminal of `width` columns shows."""
+    from rich.console import Group
+    from rich.text import Text
+
+    body = wide_table(phases) if width >= WIDE else stacked_rows(phases, width)
+    below = [Text(text, style=style) for style, text in remarks(phases)]
+    if note:
+        below.append(Text(note, style="yellow"))
+    return Group(Text(title, style="bold"), body, *below, Text.assemble(("next: ", "bold"), step))
+
+
+def wide_table(phases: Sequence[PhaseProgress]) -> RenderableType:
+    """Return one row a phase."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in (
+        "phase",
+        "",
+        "done",
+        "state",
+        "shards",
+        "attempts",
+        "rate",
+        "left (10–90 %)",
+        "CPU",
+        "MB p50/p95/max",
+        "s p50/p95/max",
+    ):
+        table.add_column(name, justify="right" if name in {"done", "rate"} else "left", overflow="fold")
+    for progress in phases:
+        style = colour(progress)
+        table.add_row(
+            Text(progress.phase, style="bold"),
+            Text(f"{bar(progress)} {100 * progress.fraction:3.0f} %", style=style, no_wrap=True),
+            count(progress),
+            Text(word(progress), style=style),
+            shards(progress),
+            attempts(progress) if progress.attempts else "–",
+            rate(progress),
+            eta(progress),
+            cpu(progress) if progress.attempts else "–",
+            use(progress.memory_mb, "").strip(),
+            use(progress.seconds, "").strip(),
+        )
+    return table
+
+
+def stacked_rows(phases: Sequence[PhaseProgress], width: int) -> RenderableType:
+    """Return a few short lines a phase."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    rows: list[RenderableType] = []
+    for progress in phases:
+        style = colour(progress)
+        head = Text.assemble((progress.phase, "bold"), "  ", (word(progress), style))
+        head.append(f"  {count(progress)}")
+        line = Text(f"  {bar(progress, max(10, min(width - 12, 60)))} {100 * progress.fraction:3.0f} %", style=style)
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for label, text in facts(progress):
+            grid.add_row(f"  {label}", text)
+        rows += [head, line, grid]
+    return Group(*rows)

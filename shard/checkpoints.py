@@ -1,0 +1,77 @@
+"""Checkpoints inside a unit: the state of a long task, kept as arrays and JSON, the newest two."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .partial import Card, build, opened, read_arrays
+from .provenance import capability
+from .publish import make_folder, publish, set_aside, valid_card
+
+if TYPE_CHECKING:
+    from .run import Plan, Run
+
+KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints of one task, named after its first unit (or its trial)."""
+
+    def __init__(self, run: Run, plan: Plan, inputs: str, unit: int, units: int) -> None:
+        """Name them; nothing is read."""
+        self._run = run
+        self._plan = plan
+        self._card = Card(plan.study, plan.phase, unit, unit, unit + units, plan.config_sha256[:16], inputs)
+        self._unit = unit
+
+    def _standing(self) -> list[tuple[int, Path]]:
+        folder = self._run.checkpoint_folder(self._plan.phase, self._unit)
+        pattern = re.compile(rf"u{self._unit:06d}\.(\d+)\.h5")
+        if not folder.is_dir():
+            return []
+        found = ((pattern.fullmatch(path.name), path) for path in folder.iterdir())
+        return sorted((int(match.group(1)), path) for match, path in found if match)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Publish a state as the newest generation and drop all but the last two."""
+        standing = self._standing()
+        generation = standing[-1][0] + 1 if standing else 0
+        arrays = {f"rows/{key}": value for key, value in state.items() if hasattr(value, "dtype")}
+        values = {key: value for key, value in state.items() if not hasattr(value, "dtype")}
+        content, card = build(self._card, arrays, {"state": values, "capability": capability()})
+        target = self._run.checkpoint_file(self._plan.phase, self._unit, generation)
+        make_folder(target.parent)
+        publish(target, content, card, self._run.path / "quarantine")
+        for _, path in standing[: max(0, len(standing) + 1 - KEPT)]:
+            path.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the newest state that can be believed and that this CPU can continue to the same bits."""
+        for _, path in reversed(self._standing()):
+            card = valid_card(path)
+            if card is None:
+                set_aside(path, self._run.path / "quarantine")
+                continue
+            if (card.cfg, card.inp, card.lo, card.hi) != (self._card.cfg, self._card.inp, self._card.lo, self._card.hi):
+                path.unlink(missing_ok=True)
+                continue
+            with opened(path) as file:
+                import json
+
+                meta = json.loads(file["meta"].attrs["provenance"])
+            if meta["capability"] != capability():
+                print(f"{path.name}: made on another CPU capability; the unit starts afresh", file=sys.stderr)
+                path.unlink(missing_ok=True)
+                continue
+            arrays = {name.removeprefix("rows/"): array for name, array in read_arrays(path).items()}
+            return {**meta["state"], **arrays}
+        return None
+
+    def drop(self) -> None:
+        """Remove them all: the unit is published."""
+        for _, path in self._standing():
+            path.unlink(missing_ok=True)

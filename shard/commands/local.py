@@ -1,0 +1,150 @@
+"""`local RUN`: the same shards and merges without Slurm, some at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from ..context import inputs_digest
+from ..errors import Exit, QuintetError
+from ..run import Plan, Run
+from ..scan import scan_map
+from .base import run_command
+
+POLL_S = 0.02
+MAX_ATTEMPTS = 3
+RETRIED = {Exit.STOPPED: 50, Exit.UNAVAILABLE: MAX_ATTEMPTS, Exit.IO: MAX_ATTEMPTS, Exit.BUG: 2}
+PROGRESS_S = 5.0
+
+
+@dataclass
+class Runner:
+    """Keeps up to `jobs` shard processes going and retries by the table of exit codes."""
+
+    run: Run
+    jobs: int
+    environment: dict[str, str]
+    stopping: str = ""
+    going: dict[subprocess.Popen[bytes], int] = field(default_factory=dict)
+
+    def install(self) -> None:
+        """Pass a stop signal on to the shards and start no more."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._stop)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = signal.Signals(number).name
+        for process in list(self.going):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+
+    def start(self, plan: Plan, shard: int) -> None:
+        """Start one shard."""
+        command = [
+            sys.executable,
+            "-m",
+            "quintet.shard.commands.shard",
+            str(self.run.path),
+            plan.phase,
+            "--index",
+            str(shard),
+        ]
+        process = subprocess.Popen(command, env=self.environment, start_new_session=True)
+        self.going[process] = shard
+
+    def array(self, plan: Plan, shards: list[int]) -> dict[int, int]:
+        """Run shards until each has ended for good; return the exit codes that are not 0."""
+        waiting, attempts, failed = shards[::-1], Counter[int](), {}
+        total, begun, shown = len(shards), time.monotonic(), time.monotonic()
+        done = 0
+        while self.going or (waiting and not self.stopping):
+            while waiting and len(self.going) < self.jobs and not self.stopping:
+                shard = waiting.pop()
+                attempts[shard] += 1
+                self.start(plan, shard)
+            for process in [item for item in self.going if item.poll() is not None]:
+                shard, code = self.going.pop(process), process.returncode
+                if code == 0:
+                    done += 1
+                elif not self.stopping and attempts[shard] < retries(code):
+                    waiting.insert(0, shard)
+                else:
+                    failed[shard] = code
+            if time.monotonic() - shown >= PROGRESS_S:
+                shown = time.monotonic()
+                click.echo(f"{plan.phase}: {done} of {total} shards, {shown - begun:.0f} s")
+            time.sleep(POLL_S)
+        if self.stopping:
+            raise QuintetError(
+                Exit.STOPPED, f"stopped by {self.stopping}; what is finished is kept, run the same command again"
+            )
+        click.echo(f"{plan.phase}: {done} of {total} shards, {time.monotonic() - begun:.1f} s")
+        return failed
+
+
+def retries(code: int) -> int:
+    """Return how often a shard that ended so may be started in all."""
+    if code < 0:  # killed by a signal
+        return MAX_ATTEMPTS
+    return RETRIED.get(Exit(code), 1) if code in set(Exit) else 1
+
+
+def missing_shards(run: Run, plan: Plan) -> list[int]:
+    """Return what a local array has to start: missing shards of a map, the workers of a pull."""
+    if plan.kind == "pull":
+        return list(range(len(plan.shards)))
+    return [found.number for found in scan_map(run, plan, inputs_digest(run, plan), "fast") if found.reason]
+
+
+def merge(run: Run, phase: str, environment: dict[str, str]) -> int:
+    """Merge one phase in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "quintet.merge", str(run.path), phase], env=environment).returncode
+
+
+def complete(run: Run, plan: Plan) -> bool:
+    """Whether a phase is merged from everything that it is planned to have."""
+    done = run.path / "merged" / f"{plan.phase}.done"
+    return done.is_file() and plan.kind == "pull"
+
+
+@click.command(name="local")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--jobs", type=click.IntRange(min=1), help="Shards at a time (default: the CPUs of this process).")
+@click.option("--phase", help="Only this phase, without its merge.")
+def command(run: Path, jobs: int | None, phase: str | None) -> int:
+    """Run what is missing of a planned RUN on this machine, phase by phase, each with its merge."""
+    planned = Run.opened(run)
+    environment = dict(os.environ)
+    snapshot = str((planned.plan_folder / "code").resolve())
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [snapshot, environment.get("PYTHONPATH", "")]))
+    runner = Runner(planned, jobs or len(os.sched_getaffinity(0)), environment)
+    runner.install()
+    for name in [phase] if phase else planned.phases():
+        plan = planned.plan(name)
+        if plan.units is None:
+            raise QuintetError(Exit.INPUT, f"phase {name}: its units are not known before {plan.after[-1]} is merged")
+        failed = {} if complete(planned, plan) else runner.array(plan, missing_shards(planned, plan))
+        for shard, code in sorted(failed.items()):
+            click.echo(
+                f"{name}: shard {shard} ended with {code}; log below {planned.log_folder(name, shard)}", err=True
+            )
+        if phase:
+            return int(next(iter(failed.values()), 0))
+        code = merge(planned, name, environment)
+        if code not in {0, Exit.RENDER} or (code and name == planned.phases()[-1]):
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(command)

@@ -1,0 +1,132 @@
+"""`bin/STUDY`: a study's old scripts; makes the config, then runs plan, local array and merge in one go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..configs import find_config, load, merged_over
+from ..context import study_module
+from ..dropin import DropIn, options_of, settings_of
+from ..errors import Exit, QuintetError
+from ..run import Run
+from .base import run_command
+from .plan import project_folder
+
+
+def python(module: str, *arguments: str) -> int:
+    """Run a verb as a process of its own; return its exit code."""
+    return subprocess.run([sys.executable, "-m", module, *arguments]).returncode
+
+
+def output_folder(given: Path | None) -> Path:
+    """Return the run directory: the given one, else one named by the time."""
+    return given or Path("results") / time.strftime("%Y%m%d_%H%M%S")
+
+
+def link_outputs(run: Run, outputs: dict[str, str]) -> None:
+    """Let the files that a study's users expect stand in the run directory, as relative links."""
+    for name, target in outputs.items():
+        link = run.path / name
+        if not (run.path / target).exists():
+            continue
+        if link.is_symlink():
+            link.unlink()
+        if not link.exists():
+            link.symlink_to(target)
+
+
+def write_config(study: str, config: dict[str, Any], folder: Path) -> Path:
+    """Write the config that the flags made beside the run's plan-to-be."""
+    import yaml
+
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({**config, "study": study}, sort_keys=False))
+    return path
+
+
+def execute(study: str, dropin: DropIn, values: dict[str, Any]) -> int:
+    """Plan, run and merge by the verbs, and say what came of it."""
+    import tempfile
+
+    module = study_module(study)
+    base = values.pop("config")
+    workers, output, submit = values.pop("n_workers"), values.pop("output_dir"), values.pop("submit")
+    settings = settings_of(values, dropin)
+    if base is not None:
+        settings = merged_over(load(find_config(base, project_folder())), settings)
+    prepared = getattr(module, "from_flags", None)
+    if prepared is not None:
+        settings = prepared(settings)
+    run = Run(output_folder(output))
+    with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
+        path = write_config(study, settings, Path(folder))
+        code = python("quintet.shard.commands.plan", str(path), "--run", str(run.path), "--no-probe")
+    if code:
+        return code
+    if submit:
+        return python("quintet.slurm", str(run.path))
+    jobs = ("--jobs", str(workers)) if workers else ()
+    only = ("--phase", dropin.only) if dropin.only else ()
+    code = python("quintet.shard.commands.local", str(run.path), *jobs, *only)
+    if dropin.only and not code:
+        code = python("quintet.merge", str(run.path), dropin.only)
+    link_outputs(run, dict(getattr(module, "OUTPUTS", {})))
+    if not code:
+        click.echo(f"{run.path.resolve()}")
+    return code
+
+
+def command_of(study: str, name: str, dropin: DropIn) -> click.Command:
+    """Return the click command of one drop-in."""
+
+    def callback(**values: Any) -> int:
+        return execute(study, dropin, values)
+
+    options: list[click.Parameter] = [
+        *options_of(study_module(study).Config, dropin),
+        click.Option(["--config"], help="Config file that the flags change."),
+        click.Option(["--n-workers"], type=click.IntRange(min=1), help="Processes at a time  [default: CPUs]"),
+        click.Option(["--output-dir"], type=click.Path(path_type=Path), help="Run directory  [default: results/TIME]"),
+        click.Option(["--submit"], is_flag=True, help="Submit to Slurm instead of running here."),
+    ]
+    return click.Command(name, params=options, callback=callback, help=f"Run {study} {name}".strip() + ".")
+
+
+def main(arguments: list[str]) -> None:
+    """Find the study and its command, and run it."""
+    if not arguments:
+        run_command(click.Command("study", callback=missing_name), [], "quintet")
+    study, rest = arguments[0], arguments[1:]
+    module = study_module(study)
+    commands: dict[str, DropIn] = dict(getattr(module, "COMMANDS", {}))
+    tools: dict[str, str] = dict(getattr(module, "TOOLS", {}))
+    if rest and rest[0] in tools:
+        os.execv(sys.executable, [sys.executable, "-m", tools[rest[0]], *rest[1:]])
+    name = rest[0] if rest and rest[0] in commands else ""
+    if name not in commands:
+        run_command(click.Command(study, callback=no_command), [], f"bin/{study}")
+    chosen = command_of(study, name, commands[name])
+    if not name and (others := [other for other in (*commands, *tools) if other]):
+        chosen.epilog = f"Subcommands: {', '.join(others)}."
+    run_command(chosen, rest[1:] if name else rest, f"bin/{study}{' ' if name else ''}{name}")
+
+
+def missing_name() -> None:
+    """Refuse a call without a study."""
+    raise QuintetError(Exit.USAGE, "name a study")
+
+
+def no_command() -> None:
+    """Refuse a study without a drop-in command."""
+    raise QuintetError(Exit.USAGE, "this study has no drop-in command; use bin/plan with a config")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,267 @@
+"""Configs: YAML with inheritance and `--set`, validated whole before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .context import model_fields, study_module
+from .errors import Exit, QuintetError
+from .run import valid_name
+
+if TYPE_CHECKING:
+    from .phases import Phase
+
+MAX_CONFIG_BYTES = 1 << 20
+MAX_NODES = 100_000
+MAX_DEPTH = 32
+RESOURCE_KEYS: dict[str, tuple[type, float]] = {
+    "shards": (int, 1),
+    "target_minutes": (float, 0.001),
+    "checkpoint_s": (float, 0.0),
+    "mem_mb": (int, 1),
+    "time_s": (int, 1),
+    "cpus": (int, 1),
+    "gpus": (int, 0),
+    "threads": (int, 1),
+    "max_array": (int, 1),
+}
+
+
+def bad(source: str, key: str, found: Any, allowed: str) -> QuintetError:
+    """Return the error of a bad value: file, key, value found, what is allowed."""
+    return QuintetError(Exit.USAGE, f"{source}: {key}: found {shortened(found)}; allowed is {allowed}")
+
+
+def shortened(value: Any) -> str:
+    """Return a value's text, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def count_nodes(value: Any, source: str, depth: int = 0, budget: list[int] | None = None) -> None:
+    """Refuse a document that is too deep or, with its aliases expanded, too large."""
+    budget = [MAX_NODES] if budget is None else budget
+    budget[0] -= 1
+    if budget[0] < 0 or depth > MAX_DEPTH:
+        raise QuintetError(Exit.USAGE, f"{source}: more than {MAX_NODES} values or {MAX_DEPTH} levels")
+    children: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        count_nodes(child, source, depth + 1, budget)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping with text keys; exit 2 for anything else."""
+    import yaml
+
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise QuintetError(
+                Exit.USAGE, f"{path}: {path.stat().st_size} bytes; a config has at most {MAX_CONFIG_BYTES}"
+            )
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise QuintetError(Exit.USAGE, f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise QuintetError(Exit.USAGE, f"{path}: not UTF-8 text") from None
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise QuintetError(Exit.USAGE, f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(data, dict):
+        raise QuintetError(Exit.USAGE, f"{path}: found {type(data).__name__}; a config is a mapping")
+    count_nodes(data, str(path))
+    return data
+
+
+def merged_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over`, mappings merged key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        result[key] = merged_over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a config with the templates that it names."""
+    resolved = path.resolve()
+    if resolved in seen:
+        raise QuintetError(Exit.USAGE, f"{path}: template: the files name each other in a circle")
+    data = read_yaml(path)
+    template = data.pop("template", None)
+    if template is None:
+        return data
+    if not isinstance(template, str):
+        raise bad(str(path), "template", template, "the name of a YAML file")
+    return merged_over(load(path.parent / template, (*seen, resolved)), data)
+
+
+def apply_settings(config: dict[str, Any], settings: Sequence[str]) -> None:
+    """Apply `key.path=value` settings in place; values are YAML."""
+    import yaml
+
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        path = key.split(".")
+        if not separator or not all(path):
+            raise QuintetError(Exit.USAGE, f"--set: found {setting!r}; allowed is KEY.PATH=VALUE")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise QuintetError(Exit.USAGE, f"--set {key}: value {shortened(text)} is not YAML") from None
+        count_nodes(value, f"--set {key}")
+        place = config
+        for part in path[:-1]:
+            inner = place.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise QuintetError(Exit.USAGE, f"--set {key}: {part!r} is a value, not a section")
+            place = inner
+        place[path[-1]] = value
+
+
+def find_config(name: str, project: Path) -> Path:
+    """Return the config named by a path, or by `study/name` below the shipped configs."""
+    path = Path(name)
+    if path.exists():
+        return path
+    shipped = project / "configs" / name
+    for candidate in (shipped, shipped.with_suffix(".yaml")):
+        if candidate.is_file() and candidate.resolve().is_relative_to((project / "configs").resolve()):
+            return candidate
+    raise QuintetError(Exit.USAGE, f"{name}: no such config file, nor one below {project / 'configs'}")
+
+
+def study_of(config: Mapping[str, Any], path: Path) -> str:
+    """Return the study that a config belongs to: its key `study`, else the folder below `configs/`."""
+    study = config.get("study")
+    if study is None:
+        parts = path.resolve().parts
+        if "configs" not in parts[:-2]:
+            raise bad(str(path), "study", None, "the name of a study (or a file below configs/<study>/)")
+        study = parts[len(parts) - 1 - parts[::-1].index("configs") + 1]
+    if not isinstance(study, str):
+        raise bad(str(path), "study", study, "the name of a study")
+    return valid_name(study, f"{path}: study")
+
+
+def validated(config: dict[str, Any], study: str, source: str) -> tuple[dict[str, Any], tuple[Phase, ...]]:
+    """Return the resolved config (plain JSON values, defaults filled in) and its table of phases."""
+    from pydantic import ValidationError
+
+    module = study_module(study)
+    science, machinery = split(config, study)
+    try:
+        model = module.Config(**science)
+    except ValidationError as error:
+        raise QuintetError(Exit.USAGE, "; ".join(validation_lines(error, source))) from None
+    except TypeError:
+        raise QuintetError(Exit.USAGE, f"{source}: the keys of a config are text") from None
+    resolved_by_study = getattr(module, "resolved", None)
+    if resolved_by_study is not None:
+        model = resolved_by_study(model)
+    phases = module.phases(model)
+    check_machinery(machinery, phases, source)
+    return {**machinery, **model.model_dump(mode="json"), "study": study}, phases
+
+
+def split(config: Mapping[str, Any], study: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a study's model takes, and what the machinery keeps: phases, and seed and inputs by default."""
+    fields = model_fields(study)
+    kept = {"phases", "seed", "inputs"} - fields
+    machinery = {"phases": {}, "seed": 0, "inputs": {}}
+    machinery = {key: config.get(key, default) for key, default in machinery.items() if key in kept}
+    return {key: value for key, value in config.items() if key not in kept | {"study"}}, machinery
+
+
+def validation_lines(error: Any, source: str) -> list[str]:
+    """Return one line per failed field."""
+    lines = []
+    for item in error.errors()[:5]:
+        key = ".".join(str(part) for part in item["loc"]) or "config"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{source}: {key}: unknown key")
+        elif item["type"] == "missing":
+            lines.append(f"{source}: {key}: missing")
+        else:
+            lines.append(f"{source}: {key}: found {shortened(item['input'])}; {item['msg']}")
+    return lines
+
+
+def check_machinery(config: Mapping[str, Any], phases: Sequence[Phase], source: str) -> None:
+    """Refuse bad values in `phases:`, `seed` and `inputs`."""
+    names = [valid_name(phase.name, "phase") for phase in phases]
+    sections = config["phases"]
+    if not isinstance(sections, dict):
+        raise bad(source, "phases", sections, "a mapping of phase names")
+    for name, section in sections.items():
+        if name not in names:
+            raise bad(source, "phases", name, f"one of {', '.join(names)}")
+        if not isinstance(section, dict):
+            raise bad(source, f"phases.{name}", section, "a mapping")
+        for key, value in section.items():
+            if key == "partition":
+                if not isinstance(value, str):
+                    raise bad(source, f"phases.{name}.partition", value, "text")
+                continue
+            if key not in RESOURCE_KEYS:
+                raise bad(source, f"phases.{name}", key, f"one of {', '.join([*RESOURCE_KEYS, 'partition'])}")
+            kind, least = RESOURCE_KEYS[key]
+            good = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+            if not good or not least <= value < 1e12:
+                raise bad(source, f"phases.{name}.{key}", value, f"{kind.__name__} >= {least:g}")
+    seed = config.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**64:
+        raise bad(source, "seed", seed, "an integer from 0 to 2^64-1")
+    inputs = config.get("inputs", {})
+    if not isinstance(inputs, dict) or not all(isinstance(value, str) for value in inputs.values()):
+        raise bad(source, "inputs", inputs, "a mapping of names to paths")
+
+
+def canonical(value: Any) -> bytes:
+    """Return canonical JSON: sorted keys, no spaces, floats by repr."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def without(config: Mapping[str, Any], dotted: str) -> dict[str, Any]:
+    """Return a config without one dotted key."""
+    head, _, rest = dotted.partition(".")
+    result = dict(config)
+    if not rest:
+        result.pop(head, None)
+    elif isinstance(result.get(head), dict):
+        result[head] = without(result[head], rest)
+    return result
+
+
+def counted_sections(config: Mapping[str, Any], phases: Sequence[Phase], phase: Phase) -> dict[str, Any]:
+    """Return what a phase's config hash covers: the sections it reads and those of the phases it comes after."""
+    by_name = {item.name: item for item in phases}
+    lineage: dict[str, Phase] = {}
+    waiting = [phase]
+    while waiting:
+        item = waiting.pop()
+        if item.name not in lineage:
+            lineage[item.name] = item
+            waiting += [by_name[name] for name in item.after]
+    reduced: Mapping[str, Any] = config
+    for item in lineage.values():
+        if item.grows:
+            reduced = without(reduced, item.grows)
+    sections = {key: reduced.get(key) for item in lineage.values() for key in item.reads}
+    threads = config["phases"].get(phase.name, {}).get("threads", 1)
+    return {
+        "sections": sections,
+        "phase": phase.name,
+        "study": config["study"],
+        "seed": config["seed"],
+        "threads": threads,
+    }
+
+
+def config_sha256(config: Mapping[str, Any], phases: Sequence[Phase], phase: Phase) -> str:
+    """Return the config hash of one phase."""
+    return hashlib.sha256(canonical(counted_sections(config, phases, phase))).hexdigest()

@@ -1,0 +1,150 @@
+"""What a study's work may know: its config, earlier results, inputs, seeds and places to write."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from .errors import Exit, QuintetError
+from .partial import file_digest, opened, read_card
+from .phases import seed_sequence
+from .run import valid_name
+
+if TYPE_CHECKING:
+    import h5py
+    import numpy as np
+
+    from .phases import Phase, Study
+    from .run import Plan, Run
+
+
+def study_module(name: str) -> Study:
+    """Return the module of a study; exit 2 where there is none of that name."""
+    valid_name(name, "study")
+    try:
+        return cast("Study", import_module(f"{__package__}.{name}"))
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.{name}":
+            raise
+        raise QuintetError(Exit.USAGE, f"study: {name!r} is not a study of this suite") from None
+
+
+def table(config: dict[str, Any], study: str) -> tuple[Any, tuple[Phase, ...]]:
+    """Return a resolved config's validated model and its table of phases."""
+    module = study_module(study)
+    fields = model_fields(study)
+    model = module.Config(**{key: value for key, value in config.items() if key in fields})
+    return model, module.phases(model)
+
+
+def model_fields(study: str) -> set[str]:
+    """Return the keys that a study's own config model takes."""
+    return set(study_module(study).Config.model_fields)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One phase of one run, as a study's code sees it."""
+
+    run: Run
+    phase: Phase
+    plan: Plan
+    config: Any
+
+    @classmethod
+    def of(cls, run: Run, phase_name: str) -> Context:
+        """Open the context of one phase of a planned run."""
+        plan = run.plan(phase_name)
+        model, phases = table(run.config(), plan.study)
+        for phase in phases:
+            if phase.name == phase_name:
+                return cls(run, phase, plan, model)
+        raise QuintetError(Exit.MISMATCH, f"phase {phase_name!r} is planned, but this code's table has no such phase")
+
+    @contextmanager
+    def result(self, phase: str) -> Iterator[h5py.File]:
+        """Open the result of an earlier phase; exit 65 where it is not there."""
+        path = self.run.merged(phase)
+        if not path.is_file():
+            raise QuintetError(
+                Exit.INPUT, f"{path}: phase {phase!r} is not merged yet; run bin/merge {self.run.path} {phase}"
+            )
+        with opened(path) as file:
+            yield file
+
+    @cached_property
+    def inputs(self) -> dict[str, Path]:
+        """Files from outside, by their key under `inputs:`; exit 65 where one changed since it was planned."""
+        paths = {}
+        for entry in self.plan.inputs:
+            path = Path(entry["path"])
+            path = path if path.is_absolute() else self.run.path / path
+            if sha256_of(path) != entry["sha256"]:
+                raise QuintetError(Exit.INPUT, f"{path}: sha256 is not the planned {entry['sha256'][:12]}…")
+            paths[entry["key"]] = path
+        return paths
+
+    @property
+    def cache(self) -> Path:
+        """Folder for files that other programs read, each under its sha256."""
+        return Path(os.environ.get("QUINTET_CACHE") or self.run.path / "cache")
+
+    def seed(self, *key: int) -> np.random.SeedSequence:
+        """Return the seed sequence of (study, phase, *key), independent of shard, host and time."""
+        names = (name_word(self.plan.study), name_word(self.phase.name))
+        return seed_sequence(self.plan.root_entropy, *names, *key)
+
+
+def name_word(name: str) -> int:
+    """Return a name as one 32-bit word of a spawn key."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "little")
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256; exit 65 where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise QuintetError(Exit.INPUT, f"{path}: {error.strerror}") from None
+
+
+def inputs_digest(run: Run, plan: Plan) -> str:
+    """Return 16 hex digits over the results and files that a phase's partials are made from.
+
+    Raises:
+        QuintetError: exit 65 where the result of an earlier phase is missing or damaged.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name in plan.after:
+        path = run.merged(name)
+        try:
+            card = read_card(path)
+        except FileNotFoundError:
+            raise QuintetError(
+                Exit.INPUT, f"{path.name}: phase {name!r} is not merged yet; run bin/merge {run.path} {name}"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise QuintetError(Exit.INPUT, f"{path}: {error}") from None
+        digest.update(f"{name}={card.pd}\0".encode())
+    for entry in plan.inputs:
+        digest.update(f"{entry['key']}={entry['sha256']}\0".encode())
+    return digest.hexdigest()
+
+
+def verified_result(run: Run, phase: str) -> None:
+    """Check the bytes of an earlier result against its card; exit 65 where they differ."""
+    path = run.merged(phase)
+    try:
+        card, digest = file_digest(path)
+    except (OSError, ValueError) as error:
+        raise QuintetError(Exit.INPUT, f"{path}: {error}") from None
+    if card.b2 != digest:
+        raise QuintetError(Exit.INPUT, f"{path}: damaged (digest differs from its card); merge phase {phase!r} again")

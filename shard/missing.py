@@ -1,0 +1,110 @@
+"""What is missing of a phase, why, and in which words to say it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .context import inputs_digest
+from .errors import Exit, QuintetError
+from .scan import scan_map
+
+if TYPE_CHECKING:
+    from .run import Plan, Run
+    from .scan import Found
+
+WAITS = "waits"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The missing elements of one phase.
+
+    Of a map phase, `numbers` are shards.  Of a pull phase they are as many workers as can still find a trial, and
+    `trials_missing` says how many trials are not COMPLETE with a valid partial.
+    """
+
+    phase: str
+    kind: str
+    numbers: tuple[int, ...]
+    total: int
+    reasons: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    details: dict[int, str] = field(default_factory=dict)
+    waits_for: str = ""
+    trials_missing: int = 0
+
+
+def waits_for(run: Run, plan: Plan) -> str:
+    """Return the earlier phase whose result this one waits for; empty where its inputs stand."""
+    for name in plan.after:
+        if not run.merged(name).exists():
+            return name
+    return plan.after[-1] if plan.units is None and plan.after else ""
+
+
+def missing_of(run: Run, plan: Plan) -> Missing:
+    """Return what is missing of a phase, after checking the digest of every partial.
+
+    Raises:
+        QuintetError: exit 65 where an earlier result is damaged.
+    """
+    awaited = waits_for(run, plan)
+    if awaited:
+        every = tuple(shard for shard, (lo, hi) in enumerate(plan.shards) if lo < hi or plan.units is None)
+        lacking = plan.units or 0 if plan.kind == "pull" else 0
+        return Missing(plan.phase, plan.kind, every, len(every), {WAITS: every}, {}, awaited, lacking)
+    inputs = inputs_digest(run, plan)
+    if plan.kind == "pull":
+        return missing_trials(run, plan, inputs)
+    total = 0
+    reasons: dict[str, list[int]] = {}
+    details: dict[int, str] = {}
+    for found in scan_map(run, plan, inputs):
+        total += 1
+        if found.reason is not None:
+            reasons.setdefault(found.reason, []).append(found.number)
+            details[found.number] = found.detail
+    numbers = tuple(sorted(number for group in reasons.values() for number in group))
+    return Missing(
+        plan.phase, plan.kind, numbers, total, {key: tuple(value) for key, value in reasons.items()}, details
+    )
+
+
+def missing_trials(run: Run, plan: Plan, inputs: str) -> Missing:
+    """Return how many trials a pull phase lacks, and the workers that can still find one."""
+    from .worker import published_trials
+
+    wanted = plan.units or 0
+    complete = sum(trial.state == "COMPLETE" for trial in published_trials(run, plan, inputs))
+    lacking = max(wanted - complete, 0)
+    workers = tuple(range(min(lacking, len(plan.shards))))
+    reasons = {"absent": workers} if workers else {}
+    return Missing(plan.phase, plan.kind, workers, len(plan.shards), reasons, {}, "", lacking)
+
+
+def damaged(found: Iterable[Found]) -> Counter[str]:
+    """Count the reasons of files that stand and do not count."""
+    return Counter(item.reason for item in found if item.reason not in {None, "absent"})
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Return numbers as `3,7-9`."""
+    pieces: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if pieces and number == pieces[-1][1] + 1:
+            pieces[-1][1] = number
+        else:
+            pieces.append([number, number])
+    return ",".join(str(lo) if lo == hi else f"{lo}-{hi}" for lo, hi in pieces)
+
+
+def known_phases(run: Run, phase: str | None) -> tuple[str, ...]:
+    """Return the phases that a command is about; exit 2 for one that the run does not have."""
+    phases = run.phases()
+    if phase is None:
+        return phases
+    if phase not in phases:
+        raise QuintetError(Exit.USAGE, f"PHASE: found {phase!r}; the run has {', '.join(phases)}")
+    return (phase,)

@@ -1,0 +1,269 @@
+"""The partial: an HDF5 file behind a 512-byte card, built in memory and checked before it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import Exit, QuintetError
+
+if TYPE_CHECKING:
+    import h5py
+    import numpy as np
+
+MAGIC = "QUINTET1"
+SCHEMA = 1
+CARD_BYTES = 512
+IN_MEMORY_BYTES = 256 << 20
+COMPRESS_FROM_BYTES = 4096
+READ_BYTES = 4 << 20
+REGISTERED_FILTERS = frozenset({1, 2, 3})  # deflate, shuffle, fletcher32
+
+
+@dataclass(frozen=True)
+class Card:
+    """First line of the user block: what the file is, and two digests.
+
+    `b2` is the digest of the bytes behind the card, `pd` that of the payload (every dataset outside `/meta`);
+    `off` and `n` are the absolute place and the bytes of `/stats`, `units` is how many units the blocks hold.
+    """
+
+    study: str
+    phase: str
+    shard: int
+    lo: int
+    hi: int
+    cfg: str
+    inp: str
+    off: int = 0
+    n: int = 0
+    b2: str = ""
+    pd: str = ""
+    complete: bool = True
+    units: int = 0
+    magic: str = MAGIC
+    schema: int = SCHEMA
+
+    def pack(self) -> bytes:
+        """Return the 512 bytes that stand before the HDF5 file."""
+        line = json.dumps(asdict(self), separators=(",", ":")).encode()
+        if len(line) >= CARD_BYTES:
+            raise ValueError(f"card of {len(line)} bytes; at most {CARD_BYTES - 1} fit")
+        return line.ljust(CARD_BYTES, b"\n")
+
+    @classmethod
+    def parse(cls, block: bytes) -> Card:
+        """Read a card; ValueError where the bytes are none."""
+        line = block[:CARD_BYTES].split(b"\n", 1)[0]
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            raise ValueError("no card in the first 512 bytes") from None
+        if not isinstance(data, dict) or data.get("magic") != MAGIC:
+            raise ValueError("no card in the first 512 bytes")
+        if data.get("schema") != SCHEMA:
+            raise SchemaError(f"schema {data.get('schema')!r}, this suite reads {SCHEMA}")
+        kinds = {name: type(getattr(SAMPLE, name)) for name in cls.__dataclass_fields__}
+        if set(data) != set(kinds) or any(type(data[name]) is not kind for name, kind in kinds.items()):
+            raise ValueError("the card's fields are not those of a partial")
+        return cls(**data)
+
+
+class SchemaError(ValueError):
+    """The file was written by another version of the format."""
+
+
+SAMPLE = Card("", "", 0, 0, 0, "", "")
+
+
+def update_digest(digest: Any, name: str, array: np.ndarray) -> None:
+    """Feed one dataset to a payload digest: name, dtype, shape, bytes."""
+    import numpy as np
+
+    head = f"{name}\0{array.dtype.str}\0{','.join(map(str, array.shape))}\0"
+    digest.update(head.encode())
+    digest.update(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+
+
+def payload_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return blake2b-128 over all arrays in name order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        update_digest(digest, name, arrays[name])
+    return digest.hexdigest()
+
+
+def array_of(value: Any) -> np.ndarray:
+    """Return a value as the array that is stored: text becomes UTF-8 bytes of fixed width."""
+    import numpy as np
+
+    array = np.asarray(value)
+    if array.dtype.kind == "U":
+        array = np.char.encode(array, "utf-8")
+    if array.dtype.kind == "O":
+        raise TypeError("an array of objects cannot be stored")
+    return np.ascontiguousarray(array) if array.ndim else array
+
+
+def write_dataset(file: h5py.File, name: str, array: np.ndarray) -> None:
+    """Write one array: `stats` and small ones contiguous, large ones in compressed chunks."""
+    if name == "stats" or array.nbytes < COMPRESS_FROM_BYTES:
+        file.create_dataset(name, data=array, track_times=False)
+        return
+    rows = max(1, (1 << 20) // max(array.nbytes // max(len(array), 1), 1))
+    file.create_dataset(
+        name,
+        data=array,
+        chunks=(min(len(array), rows), *array.shape[1:]),
+        compression=4,
+        shuffle=True,
+        track_times=False,
+    )
+
+
+def build(
+    card: Card, arrays: Mapping[str, Any], meta: Mapping[str, Any], meta_arrays: Mapping[str, Any] | None = None
+) -> tuple[bytes, Card]:
+    """Return the bytes of a partial and its finished card.
+
+    Args:
+        card: identity of the file; its digests and offset are filled in.
+        arrays: payload, HDF5 path without leading slash -> array.
+        meta: provenance, kept as one JSON attribute of `/meta`.
+        meta_arrays: datasets below `/meta`, outside the payload digest.
+    """
+    import h5py
+
+    payload = {name: array_of(value) for name, value in arrays.items()}
+    folder = None
+    large = sum(array.nbytes for array in payload.values()) > IN_MEMORY_BYTES
+    if large:
+        folder = tempfile.TemporaryDirectory(prefix="quintet-")
+        file = h5py.File(Path(folder.name) / "image.h5", "w", libver=("v110", "v110"))
+    else:
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        file = h5py.File(name, "w", driver="core", backing_store=False, libver=("v110", "v110"))
+    with file:
+        for name in sorted(payload):
+            write_dataset(file, name, payload[name])
+        group = file.create_group("meta", track_order=False)
+        group.attrs["provenance"] = json.dumps(meta, sort_keys=True)
+        for name, value in sorted((meta_arrays or {}).items()):
+            write_dataset(file, f"meta/{name}", array_of(value))
+        file.flush()
+        offset = file["stats"].id.get_offset() if "stats" in payload and payload["stats"].size else None
+        image = b"" if large else file.id.get_file_image()
+    if folder is not None:
+        image = (Path(folder.name) / "image.h5").read_bytes()
+        folder.cleanup()
+    card = replace(
+        card,
+        off=0 if offset is None else offset + CARD_BYTES,
+        n=0 if offset is None else int(payload["stats"].nbytes),
+        b2=hashlib.blake2b(image, digest_size=16).hexdigest(),
+        pd=payload_digest(payload),
+    )
+    return card.pack() + image, card
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading without following a link in its last place."""
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def read_card(path: Path) -> Card:
+    """Read the card of a file; ValueError where it has none, OSError where it cannot be opened."""
+    descriptor = open_regular(path)
+    try:
+        return Card.parse(os.read(descriptor, CARD_BYTES))
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: Path) -> tuple[Card, str]:
+    """Return the card and the digest of the bytes that stand behind it now."""
+    descriptor = open_regular(path)
+    try:
+        card = Card.parse(os.read(descriptor, CARD_BYTES))
+        digest = hashlib.blake2b(digest_size=16)
+        while chunk := os.read(descriptor, READ_BYTES):
+            digest.update(chunk)
+        return card, digest.hexdigest()
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open a partial for reading by its descriptor-checked path; HDF5's own locks stay off."""
+    import h5py
+
+    os.close(open_regular(path))
+    with h5py.File(path, "r", locking=False) as file:
+        yield file
+
+
+def walk(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield every dataset of an untrusted file in name order.
+
+    Raises:
+        ValueError: a soft or external link, external or virtual storage, or a filter that HDF5 does not ship.
+    """
+    import h5py
+
+    def below(group: h5py.Group, prefix: str) -> Iterator[tuple[str, h5py.Dataset]]:
+        for key in sorted(group):
+            name = f"{prefix}{key}"
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                raise ValueError(f"/{name} is a link")
+            item = group[key]
+            if isinstance(item, h5py.Group):
+                if name.count("/") > 16:
+                    raise ValueError(f"/{name} is nested too deep")
+                yield from below(item, f"{name}/")
+            elif isinstance(item, h5py.Dataset):
+                properties = item.id.get_create_plist()
+                if item.is_virtual or properties.get_external_count():
+                    raise ValueError(f"/{name} is stored outside the file")
+                filters = {properties.get_filter(k)[0] for k in range(properties.get_nfilters())}
+                if not filters <= REGISTERED_FILTERS:
+                    raise ValueError(f"/{name} uses filters {sorted(filters - REGISTERED_FILTERS)}")
+                yield name, item
+            else:
+                raise ValueError(f"/{name} is neither group nor dataset")
+
+    return below(file, "")
+
+
+def stored_payload_digest(file: h5py.File, within: Callable[[str, h5py.Dataset], None] | None = None) -> str:
+    """Return the payload digest of what a file holds; `within` may refuse a dataset before it is read."""
+    digest = hashlib.blake2b(digest_size=16)
+    found = sorted((item for item in walk(file) if not item[0].startswith("meta/")), key=lambda item: item[0])
+    for name, dataset in found:
+        if within is not None:
+            within(name, dataset)
+        update_digest(digest, name, dataset[()] if dataset.shape else array_of(dataset[()]))
+    return digest.hexdigest()
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the whole payload of a file that was verified before."""
+    with opened(path) as file:
+        return {name: dataset[()] for name, dataset in walk(file) if not name.startswith("meta/")}
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return the provenance of a file."""
+    with opened(path) as file:
+        try:
+            return dict(json.loads(file["meta"].attrs["provenance"]))
+        except (KeyError, ValueError) as error:
+            raise QuintetError(Exit.INPUT, f"{path}: no provenance in /meta ({error})") from None

@@ -1,0 +1,274 @@
+"""Planning: a validated config becomes the frozen plan of a run, phase by phase."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .configs import canonical, config_sha256
+from .context import sha256_of
+from .errors import Exit, QuintetError
+from .provenance import environment
+from .publish import make_folder, replace_file
+from .run import Plan, Run
+from .snapshot import git_facts, running_code_sha256, take_snapshot
+
+if TYPE_CHECKING:
+    from .phases import Phase
+
+DEFAULT_MAX_ARRAY = 1000
+STARTUP_S = 0.3
+MAX_PARTIAL_BYTES = 64 << 20
+DEFAULT_WORKERS = 8
+UNKNOWN_SECONDS_PER_UNIT = 1.0
+VOLATILE = ("shards", "resources", "estimates", "lock_kind")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command line fixes for all phases."""
+
+    target_minutes: float | None = None
+    shards: int | None = None
+    max_array: int | None = None
+
+
+def root_entropy(study: str, seed: int) -> int:
+    """Return the run's 128-bit entropy: a function of study and seed."""
+    return int.from_bytes(hashlib.blake2b(f"{study}\0{seed}".encode(), digest_size=16).digest(), "little")
+
+
+def max_array_size() -> int:
+    """Return how many elements one array may have: Slurm's MaxArraySize - 1, or its default."""
+    if shutil.which("scontrol") is None:
+        return DEFAULT_MAX_ARRAY
+    try:
+        shown = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return DEFAULT_MAX_ARRAY
+    for line in shown.stdout.splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "MaxArraySize":
+            return max(int(value) - 1, 1)
+    return DEFAULT_MAX_ARRAY
+
+
+def balanced(blocks: int, shards: int, first: int = 0) -> tuple[tuple[int, int], ...]:
+    """Return contiguous block ranges, as equal as they can be."""
+    cuts = [first + blocks * shard // shards for shard in range(shards + 1)]
+    return tuple(pairwise(cuts))
+
+
+def shard_count(
+    phase: Phase, units: int, section: Mapping[str, Any], choices: Choices, estimates: Mapping[str, Any]
+) -> int:
+    """Return the number of shards: near the target time, below the partial's size, at most the array's."""
+    blocks = max(phase.blocks(units), 1)
+    limit = int(choices.max_array or section.get("max_array") or max_array_size())
+    fixed = section.get("shards") or choices.shards
+    if fixed:
+        return min(int(fixed), blocks) if phase.units is not None and phase.kind == "map" else int(fixed)
+    if phase.kind == "pull":
+        return min(DEFAULT_WORKERS, units)
+    seconds = float(estimates["seconds_per_unit"])
+    target = 60 * float(choices.target_minutes or section.get("target_minutes") or phase.resources.target_minutes)
+    target = max(target, 60 * float(estimates["startup_s"]))
+    by_time = min(math.ceil(units * seconds / target), limit)
+    by_size = math.ceil(units * float(estimates["bytes_per_unit"]) / MAX_PARTIAL_BYTES)
+    return max(1, min(max(by_time, by_size), blocks))
+
+
+def resources_of(phase: Phase, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what one element asks for: the study's figures under the config's."""
+    own = phase.resources
+    base = {
+        "cpus": own.cpus,
+        "mem_mb": own.mem_mb,
+        "gpus": own.gpus,
+        "time_s": own.time_s,
+        "checkpoint_s": own.checkpoint_s,
+        "threads": 1,
+    }
+    base |= {
+        key: section[key]
+        for key in ("cpus", "mem_mb", "gpus", "time_s", "checkpoint_s", "threads", "partition")
+        if key in section
+    }
+    base["cpus"] = max(base["cpus"], base["threads"])
+    return base
+
+
+def inputs_of(phase: Phase, config: Mapping[str, Any], base: Path) -> tuple[dict[str, Any], ...]:
+    """Return path, size and sha256 of the files from outside that a phase reads."""
+    entries = []
+    for key in phase.inputs:
+        name = config.get("inputs", {}).get(key)
+        if name is None:
+            continue
+        path = Path(name) if Path(name).is_absolute() else (base / name)
+        if not path.is_file():
+            raise QuintetError(Exit.USAGE, f"inputs.{key}: found {name!r}; no such file")
+        entries.append(
+            {"key": key, "path": str(path.resolve()), "size": path.stat().st_size, "sha256": sha256_of(path)}
+        )
+    return tuple(entries)
+
+
+def plan_of(
+    phase: Phase,
+    phases: Sequence[Phase],
+    config: Mapping[str, Any],
+    choices: Choices,
+    base: Path,
+    lock_kind: str,
+    measured: Mapping[str, Any] | None = None,
+    standing: Plan | None = None,
+) -> Plan:
+    """Return one phase's plan; a `standing` plan keeps its shards, and grown units get new ones behind them."""
+    section = config["phases"].get(phase.name, {})
+    estimates = {
+        "seconds_per_unit": phase.resources.seconds_per_unit or UNKNOWN_SECONDS_PER_UNIT,
+        "startup_s": STARTUP_S,
+        "bytes_per_unit": phase.resources.bytes_per_unit or 1000.0,
+        "measured": False,
+        **(measured or {}),
+    }
+    units = phase.units if phase.units is not None or standing is None else standing.units
+    expected = phase.expected_units if units is None else units
+    blocks = 0 if units is None else phase.blocks(units)
+    count = shard_count(phase, expected, section, choices, estimates)
+    if phase.kind == "pull":
+        shards: tuple[tuple[int, int], ...] = ((0, blocks),) * count
+    elif standing is not None:
+        shards = standing.shards if units == standing.units else grown(standing, blocks)
+    else:
+        shards = balanced(blocks, count)
+    return Plan(
+        study=config["study"],
+        phase=phase.name,
+        kind=phase.kind,
+        config_sha256=config_sha256(config, phases, phase),
+        code={**git_facts(), "sha256": running_code_sha256()},
+        root_entropy=root_entropy(config["study"], config["seed"]),
+        units=units,
+        block_size=phase.block_size,
+        blocks=blocks,
+        shards=shards,
+        after=phase.after,
+        inputs=inputs_of(phase, config, base),
+        resources=resources_of(phase, section),
+        estimates=estimates,
+        lock_kind=lock_kind,
+    )
+
+
+def grown(standing: Plan, blocks: int) -> tuple[tuple[int, int], ...]:
+    """Return a standing plan's shards with new ones behind them for the added blocks."""
+    if blocks < standing.blocks:
+        raise QuintetError(
+            Exit.MISMATCH,
+            f"phase {standing.phase}: planned with {standing.blocks} blocks, now {blocks}; a run only grows",
+        )
+    widest = max((hi - lo for lo, hi in standing.shards), default=1) or 1
+    added = blocks - standing.blocks
+    return standing.shards + balanced(added, math.ceil(added / widest), standing.blocks) if added else standing.shards
+
+
+def plan_digest(plans: Sequence[Plan]) -> str:
+    """Return the digest of a whole plan: what rests on measurements or on the site is left out."""
+    digest = hashlib.sha256()
+    for plan in plans:
+        data = {key: value for key, value in plan.to_json().items() if key not in VOLATILE}
+        data["inputs"] = [{key: item[key] for key in ("key", "sha256", "size")} for item in plan.inputs]
+        data["code"] = plan.code["sha256"]
+        digest.update(canonical(data))
+    return digest.hexdigest()
+
+
+def check_standing(run: Run, plans: Sequence[Plan], block_sizes: Mapping[str, Plan]) -> None:
+    """Refuse a plan that would orphan partials: exit 78 where a phase that has some gets another hash."""
+    for plan in plans:
+        standing = block_sizes.get(plan.phase)
+        folder = run.path / "partials" / plan.phase
+        if standing is None or not has_files(folder):
+            continue
+        if standing.config_sha256 != plan.config_sha256 or standing.block_size != plan.block_size:
+            raise QuintetError(
+                Exit.MISMATCH,
+                f"{run.path}: phase {plan.phase} has partials of another config "
+                f"({standing.config_sha256[:12]}, now {plan.config_sha256[:12]}); name a new run with --run",
+            )
+
+
+def has_files(folder: Path) -> bool:
+    """Whether any file lies below a folder."""
+    return any(files for _, _, files in os.walk(folder))
+
+
+def standing_plans(run: Run) -> dict[str, Plan]:
+    """Return the plans that a run directory has already."""
+    if not (run.plan_folder / "run.json").is_file():
+        return {}
+    return {name: run.plan(name) for name in run.phases() if (run.plan_folder / f"{name}.json").is_file()}
+
+
+def write_plan(run: Run, plans: Sequence[Plan], config: Mapping[str, Any], site: str) -> bool:
+    """Write the plan of a run; False where it stood already, byte for byte."""
+    import yaml
+
+    overview = {
+        "study": config["study"],
+        "phases": [plan.phase for plan in plans],
+        "config": config,
+        "plan_sha256": plan_digest(plans),
+        "code_sha256": running_code_sha256(),
+    }
+    files = {
+        "run.json": dumped(overview),
+        "config.resolved.yaml": yaml.safe_dump(dict(config), sort_keys=True, allow_unicode=True).encode(),
+        "environment.json": dumped(environment()),
+        "site.yaml": site.encode(),
+        "estimates.json": dumped({plan.phase: plan.estimates for plan in plans}),
+        **{f"{plan.phase}.json": dumped(plan.to_json()) for plan in plans},
+    }
+    changed = [name for name, content in files.items() if not same_content(run.plan_folder / name, content)]
+    make_folder(run.plan_folder)
+    if not (run.plan_folder / "code" / "quintet").is_dir() or "run.json" in changed:
+        make_folder(run.plan_folder / "code")
+        take_snapshot(run.plan_folder / "code")
+    for name in sorted(changed, key=lambda item: item == "run.json"):
+        replace_file(run.plan_folder / name, files[name])
+    return bool(changed)
+
+
+def dumped(value: Any) -> bytes:
+    """Return readable JSON with sorted keys."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def same_content(path: Path, content: bytes) -> bool:
+    """Whether a file holds exactly these bytes."""
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def write_phase_plan(run: Run, plan: Plan) -> None:
+    """Write one phase's plan file again (late units, measured estimates)."""
+    replace_file(run.plan_folder / f"{plan.phase}.json", dumped(plan.to_json()))
+
+
+def counted(plan: Plan, units: int) -> Plan:
+    """Return a plan whose late units are known now: the planned number of shards shares the blocks out."""
+    blocks = math.ceil(units / plan.block_size)
+    return replace(plan, units=units, blocks=blocks, shards=balanced(blocks, len(plan.shards)))

@@ -1,0 +1,161 @@
+"""One worker of a pull phase: claims trials until none is left, publishing each before it is told."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .checkpoints import Checkpoints
+from .element import Element, Stopped, run_task
+from .errors import Exit
+from .partial import build, read_arrays
+from .payload import Payload
+from .publish import publish
+from .scan import scan_trials
+from .trials import Claim, FinishedTrial, LeaseLost, Owner, TrialStore
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .phases import Work
+    from .run import Plan, Run
+
+WAIT_S = (0.2, 1.0)
+RENEWALS_PER_LEASE = 4
+
+
+def published_trials(run: Run, plan: Plan, inputs: str) -> Iterator[FinishedTrial]:
+    """Yield every trial whose partial can be believed, in order of the numbers."""
+    for found in scan_trials(run, plan, inputs, "fast"):
+        if found.reason is not None or found.card is None:
+            continue
+        yield trial_of(read_arrays(found.path), found.path.name, found.card.pd)
+
+
+def trial_of(arrays: Mapping[str, Any], name: str, digest: str) -> FinishedTrial:
+    """Return the trial that a partial's arrays describe."""
+    failed = bool(arrays["rows/failed"][0])
+    attributes = json.loads(arrays["rows/attributes"].tobytes())
+    return FinishedTrial(
+        number=int(arrays["rows/number"][0]),
+        state="FAIL" if failed else "COMPLETE",
+        value=None if failed else float(arrays["rows/value"][0]),
+        parameters=json.loads(arrays["rows/parameters"].tobytes()),
+        user_attrs={**attributes, "partial": name, "digest": digest},
+    )
+
+
+def open_store(context: Context, inputs: str, work: Work, stopping: Any = None) -> TrialStore:
+    """Return the trial store of a pull phase."""
+    phase, plan = context.phase, context.plan
+    if phase.search is None:
+        raise ValueError(f"phase {phase.name} is a pull phase without a search")
+    spec = replace(phase.search, lock_kind=plan.lock_kind)
+    return TrialStore(
+        context.run.store(phase.name),
+        spec,
+        published=lambda: published_trials(context.run, plan, inputs),
+        propose=work.propose,
+        stopping=stopping,
+    )
+
+
+def json_bytes(value: Any) -> Any:
+    """Return canonical JSON as an array of bytes."""
+    import numpy as np
+
+    return np.frombuffer(json.dumps(value, sort_keys=True, separators=(",", ":")).encode(), dtype="u1")
+
+
+def trial_columns(claim: Claim, result: dict[str, Any]) -> dict[str, Any]:
+    """Return a trial's result with the columns that every trial's partial has."""
+    failure = result.pop("failure", None)
+    value = result.pop("value", None)
+    attributes = dict(result.pop("attributes", {}))
+    if failure is None and (value is None or value != value):
+        failure = f"value is {value}"
+    if failure is not None:
+        attributes["reason"] = str(failure)
+    parameters, attributes = json_bytes(dict(claim.parameters)), json_bytes(attributes)
+    return {
+        **result,
+        "rows/number": [claim.number],
+        "rows/failed": [int(failure is not None)],
+        "rows/value": [float("nan") if failure is not None or value is None else float(value)],
+        "rows/parameters": parameters,
+        "rows/parameters_length": [len(parameters)],
+        "rows/attributes": attributes,
+        "rows/attributes_length": [len(attributes)],
+    }
+
+
+def run_trial(element: Element, context: Context, work: Work, store: TrialStore, claim: Claim) -> None:
+    """Evaluate one claimed trial, publish its partial, and tell the store."""
+    plan = element.plan
+    lease_s = context.phase.search.lease_seconds if context.phase.search else 60.0
+    renewed = time.monotonic()
+
+    def renew() -> None:
+        nonlocal renewed
+        if time.monotonic() - renewed >= lease_s / RENEWALS_PER_LEASE:
+            store.heartbeat(claim)
+            renewed = time.monotonic()
+
+    checkpoints = Checkpoints(element.run, plan, element.inputs, claim.number, 1)
+    begun = time.monotonic()
+    task = work.trial(claim.number, claim.parameters)
+    result = trial_columns(
+        claim, dict(run_task(element, task, checkpoints, float(plan.resources["checkpoint_s"]), renew))
+    )
+    store.heartbeat(claim)
+    payload = Payload(context.phase, claim.number)
+    payload.add(result, 1)
+    arrays = payload.arrays()
+    card = element.card(claim.number, claim.number, claim.number + 1, 1)
+    content, card = build(card, arrays, element.facts(claim.number, claim.number + 1, 1))
+    path = element.run.trial_file(plan.phase, claim.number)
+    publish(path, content, card, element.quarantine)
+    store.tell(claim, trial_of(arrays, path.name, card.pd))
+    checkpoints.drop()
+    element.attempt.block_seconds.append(time.monotonic() - begun)
+    element.attempt.blocks_done += 1
+    element.attempt.units_done += 1
+
+
+def run_worker(element: Element, context: Context, work: Work) -> Exit:
+    """Claim trials until the search is done, or nobody's help is wanted any more, or a signal comes."""
+    store = open_store(context, element.inputs, work, element.stop.requested)
+    owner = Owner.of(_environment())
+    waited_until = None
+    wait_seconds = context.phase.search.wait_seconds if context.phase.search else 0.0
+    while not element.stop.requested():
+        claim = store.claim(owner)
+        if claim == "done":
+            return Exit.OK
+        if claim == "wait":
+            waited_until = waited_until or time.monotonic() + wait_seconds
+            if time.monotonic() >= waited_until:
+                return Exit.OK
+            time.sleep(random.uniform(*WAIT_S))
+            continue
+        waited_until = None
+        try:
+            run_trial(element, context, work, store, claim)
+        except Stopped:
+            store.give_back(claim)
+            return Exit.STOPPED
+        except LeaseLost:
+            print(
+                f"trial {claim.number}: taken over by another worker; nothing of this attempt is kept", file=sys.stderr
+            )
+    return Exit.STOPPED
+
+
+def _environment() -> Mapping[str, str]:
+    import os
+
+    return os.environ

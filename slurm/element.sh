@@ -1,0 +1,73 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # run, phase, map, offset, max_restarts and environment.sh's names are set above this text
+# One array element around its Python process: deadline, signals, the true exit code, requeue.  It ends the script.
+
+# Prints the seconds of squeue's [days-][hours:]minutes:seconds.
+seconds_of() {
+  local days=0 text=$1 part total=0
+  case $text in *-*) days=${text%%-*} text=${text#*-} ;; esac
+  local parts
+  IFS=: read -r -a parts <<<"$text"
+  for part in "${parts[@]}"; do total=$((total * 60 + 10#$part)); done
+  echo $((total + 86400 * 10#$days))
+}
+
+# Prints the epoch second by which work must be published, nothing where no limit is known: the shard may sit in a
+# container without Slurm's tools.  The job's id alone would name the whole array in its last element.
+deadline() {
+  local now end margin left
+  now=$(date +%s)
+  end=${SLURM_JOB_END_TIME:-}
+  if [[ ! $end =~ ^[0-9]+$ ]]; then
+    left=$(squeue -h -j "$element" -o %L 2>/dev/null)
+    [[ $left =~ ^([0-9]+-)?[0-9]+(:[0-9]+)*$ ]] || return 0
+    end=$((now + $(seconds_of "$left")))
+  fi
+  margin=$(((end - now) / 10))
+  [ "$margin" -gt 30 ] && margin=30
+  echo $((end - margin))
+}
+
+if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
+  echo "quintet: no SLURM_ARRAY_TASK_ID; submit this script with sbatch --array=FIRST-LAST" >&2
+  exit 64
+fi
+element=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
+QUINTET_DEADLINE=$(deadline)
+export QUINTET_DEADLINE
+
+shard=("${python[@]}" -m quintet.shard.commands.shard "$run" "$phase")
+[ -n "$map" ] && shard+=(--map "$map" --offset "$offset")
+"${shard[@]}" &
+child=$!
+[ -n "$early" ] && kill -s "$early" "$child" 2>/dev/null
+
+# A trapped signal ends `wait` early with its own code: ask again until none came in between.  127 is either what a
+# command that was not found gives, or that the process was waited for already.
+rc=127
+while :; do
+  caught=
+  wait "$child"
+  code=$?
+  [ "$code" = 127 ] || rc=$code
+  [ -n "$caught" ] || break
+done
+# USR1 before Python has its handler ends it: nothing was begun, so nothing is lost.
+[ "$rc" = 138 ] && rc=75
+
+leave "$rc"
+case $rc in
+  0) ;;
+  75)
+    # After TERM Slurm itself knows what becomes of the element: cancelled, preempted or requeued.
+    if [ -z "$terminated" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$max_restarts" ]; then
+      for pause in 2 10 60 0; do
+        scontrol requeue "$element" && sleep 600 && break # Slurm ends us here
+        [ -n "$terminated" ] && break
+        sleep "$pause"
+      done
+    fi
+    ;;
+  *) echo "quintet: element $element ended with rc $rc${terminated:+ after TERM}" ;;
+esac
+exit "$rc"

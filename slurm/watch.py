@@ -1,0 +1,72 @@
+"""Watching a run until it is complete: submit, wait until nothing of it is queued, submit what is missing again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..shard.errors import Exit, QuintetError
+from ..shard.run import Run
+from .journal import Journal
+from .queue import Desk
+from .submission import Wishes, submit
+
+LONGEST_PAUSE_SECONDS = 300.0
+STUCK_ROUNDS = 2
+
+
+def until_done(
+    run: Run,
+    desk: Desk,
+    wishes: Wishes,
+    poll_seconds: float,
+    say: Callable[[str], None] = print,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Submit a run and what is missing of it until every phase is merged; return the exit code.
+
+    Args:
+        run: a planned run.
+        desk: Slurm.
+        wishes: the first round's wishes; later rounds submit what is missing.
+        poll_seconds: pause between two looks at the queue; longer while the controller does not answer.
+        say: takes one line at a time for the person.
+        sleep: waits for some seconds.
+
+    Returns:
+        0 when all is merged, 3 when two rounds in a row changed nothing, or the code of shards that need a person.
+    """
+    seen: list[tuple[int, int]] = []
+    while True:
+        outcome = submit(run, desk, wishes, say)
+        if outcome.unmerged == 0:
+            return Exit.OK
+        wishes = replace(wishes, missing_only=True)
+        waited = wait_for_queue(run, desk, poll_seconds, sleep)
+        if outcome.held and not outcome.jobs and not waited:
+            return outcome.code
+        seen.append((outcome.unmerged, outcome.missing))
+        if len(seen) > STUCK_ROUNDS and len(set(seen[-STUCK_ROUNDS - 1 :])) == 1 and not outcome.refused:
+            say(f"stuck: {outcome.missing} shards are still missing; bin/status {run.path} says why")
+            return outcome.code or Exit.INCOMPLETE
+
+
+def wait_for_queue(run: Run, desk: Desk, poll_seconds: float, sleep: Callable[[float], None]) -> bool:
+    """Wait until no job of the run is queued or running; return whether one was."""
+    jobs = {entry.job for entry in Journal(run).entries if entry.job}
+    waited = False
+    pause = poll_seconds
+    while True:
+        try:
+            queued = desk.queued()
+        except QuintetError as error:
+            if error.code is not Exit.UNAVAILABLE:
+                raise
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        else:
+            if not any(name.partition("_")[0] in jobs for name in queued):
+                return waited
+            pause = poll_seconds
+        waited = True
+        sleep(pause)
