@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 from quintet.jobs.complementarity import Params, simulate_pairs
 
 CONFIGS = Path(__file__).parent.parent / "tests" / "golden" / "complementarity" / "bench_configs.json"

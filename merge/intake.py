@@ -48,14 +48,13 @@ class Standing:
     pieces: list[Piece] = field(default_factory=list)
     lacking: list[Found] = field(default_factory=list)
     blocks: int = 0
-    origins: dict[str, Counter[str]] = field(default_factory=dict)
+    blocks_lacking: int = 0
+    _traces: Counter[tuple[Any, ...]] = field(default_factory=Counter)
 
     @property
     def blocks_present(self) -> int:
         """How many blocks (of a search: complete trials) stand."""
         return self.blocks - self.blocks_lacking
-
-    blocks_lacking: int = 0
 
     def list_digest(self) -> str:
         """Return sha256 over the sorted (number, payload digest)."""
@@ -67,10 +66,16 @@ class Standing:
     def trace(self, meta: Mapping[str, Any]) -> None:
         """Count where one partial comes from."""
         container = meta.get("container") or {}
-        facts = {key: meta.get(key) for key in TRACED}
-        facts["image"] = container.get("quintet_image_id") or container.get("apptainer_name") or "none"
-        for key, value in facts.items():
-            self.origins.setdefault(key, Counter())[str(value)] += 1
+        image = container.get("quintet_image_id") or container.get("apptainer_name") or "none"
+        self._traces[(*map(meta.get, TRACED), image)] += 1
+
+    def origins(self) -> dict[str, Counter[str]]:
+        """Return how many partials came from each host, code, package list, CPU model and image."""
+        counts: dict[str, Counter[str]] = {key: Counter() for key in (*TRACED, "image")}
+        for trace, partials in self._traces.items():
+            for key, value in zip(counts, trace, strict=True):
+                counts[key][str(value)] += partials
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ class Reader:
         """Make the buffer."""
         self._buffer = bytearray(WHOLE_BYTES)
         self._view = memoryview(self._buffer)
+        self._heap = CARD_BYTES
 
     def read(self, path: Path) -> Reading:
         """Read and digest a file; `whole` is valid until the next call.
@@ -118,16 +124,16 @@ class Reader:
         """
         whole = reading.whole
         if whole is not None:
-            at = self._buffer.find(HEAP_SIGNATURE, CARD_BYTES, len(whole))
-            begin = at + HEAP_OBJECT
-            if at >= 0:
-                length = int.from_bytes(whole[begin - 8 : begin], "little")
-                try:
-                    meta = json.loads(bytes(whole[begin : begin + length]))
-                except ValueError:
-                    meta = None
-                if isinstance(meta, dict) and "schema_version" in meta:
-                    return meta
+            if whole[self._heap : self._heap + 4] != HEAP_SIGNATURE:  # files of one phase are laid out alike
+                self._heap = max(self._buffer.find(HEAP_SIGNATURE, CARD_BYTES, len(whole)), CARD_BYTES)
+            begin = self._heap + HEAP_OBJECT
+            length = int.from_bytes(whole[begin - 8 : begin], "little")
+            try:
+                meta = json.loads(str(whole[begin : begin + length], "utf-8"))
+            except (ValueError, RecursionError):
+                meta = None
+            if isinstance(meta, dict) and "schema_version" in meta:
+                return meta
         try:
             return read_meta(path)
         except (OSError, RuntimeError, QuintetError):

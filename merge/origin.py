@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,9 @@ MIXED = {"code_sha256": "code", "packages_sha256": "package list"}
 
 def warnings_of(standing: Standing) -> list[str]:
     """Return what a reader should know: partials of more than one code or package list."""
-    warnings = []
+    warnings, origins = [], standing.origins()
     for key, what in MIXED.items():
-        counts = standing.origins.get(key, Counter())
+        counts = origins[key]
         if len(counts) > 1:
             most = ", ".join(f"{digest[:12]} x{count}" for digest, count in counts.most_common(4))
             warnings.append(f"partials of {len(counts)} different {what} digests: {most}")
@@ -64,7 +63,7 @@ def result_meta(context: Context, standing: Standing, inputs: str, started: str,
         hdf5=h5_version(),
         partials=len(standing.pieces),
         list_digest=standing.list_digest(),
-        origins={key: dict(sorted(counts.items())) for key, counts in sorted(standing.origins.items())},
+        origins={key: dict(sorted(counts.items())) for key, counts in standing.origins().items()},
         warnings=warnings_of(standing),
         started=started,
         ended=utc_now(),

@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 SCREEN_DPI = 100
+PAD_INCHES = 0.1
+STAMP_INCHES = 0.4
 STAMP_COLOR = "#B03A00"
 MUTED = "#595959"
 
@@ -65,7 +67,7 @@ class SavedFigure:
 
 def figure(width: float, height: float) -> Figure:
     """Return an empty figure of that many inches whose panels arrange themselves."""
-    made = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
+    made = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=PAD_INCHES, w_pad=PAD_INCHES))
     FigureCanvasAgg(made)
     return made
 
@@ -117,6 +119,13 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if stamp:
+        # The picture keeps its size; its panels make room for a strip that the stamp has to itself.
+        strip = STAMP_INCHES / drawn.get_figheight()
+        drawn.set_layout_engine(
+            ConstrainedLayoutEngine(h_pad=PAD_INCHES, w_pad=PAD_INCHES, rect=(0, 0, 1, 1 - strip))
+        )
+        if drawn.get_suptitle():
+            drawn.suptitle(drawn.get_suptitle(), y=1 - strip, fontsize=15)
         drawn.text(
             0.004,
             0.996,

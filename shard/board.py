@@ -12,40 +12,38 @@ if TYPE_CHECKING:
 
     from .progress import PhaseProgress, Use
 
-WIDE = 130
+WIDE = 140
 BAR = 16
+UNITS = ((10, "s", 1, ".1f"), (90, "s", 1, ".0f"), (5400, "min", 60, ".0f"), (172800, "h", 3600, ".1f"))
 
 
-def duration(seconds: float | None) -> str:
-    """Return seconds as a person says them: 42 s, 7 min, 3.2 h, 2.5 d."""
-    if seconds is None:
-        return "–"
-    for limit, unit, size, form in (
-        (10, "s", 1, ".1f"),
-        (90, "s", 1, ".0f"),
-        (5400, "min", 60, ".0f"),
-        (172800, "h", 3600, ".1f"),
-    ):
+def unit_of(seconds: float) -> tuple[str, int, str]:
+    """Return the unit in which a person says a time, its seconds, and the number's format."""
+    for limit, unit, size, form in UNITS:
         if seconds < limit:
-            return f"{seconds / size:{form}} {unit}"
-    return f"{seconds / 86400:.1f} d"
+            return unit, size, form
+    return "d", 86400, ".1f"
 
 
 def eta(progress: PhaseProgress) -> str:
-    """Return the time left with its 10-90 % range."""
+    """Return the time left with its 10-90 % range: 13 min (11–16)."""
     found = progress.estimate
     if progress.complete or found.seconds_left is None:
         return "–"
-    if found.seconds_low is None:
-        return duration(found.seconds_left)
+    unit, size, form = unit_of(found.seconds_left)
     mark = "~" if found.planned else ""
-    return f"{mark}{duration(found.seconds_left)} ({duration(found.seconds_low)}–{duration(found.seconds_high)})"
+    text = f"{mark}{found.seconds_left / size:{form}} {unit}"
+    if found.seconds_low is None or found.seconds_high is None:
+        return text
+    return f"{text} ({found.seconds_low / size:{form}}–{found.seconds_high / size:{form}})"
 
 
 def rate(progress: PhaseProgress) -> str:
     """Return units a second over the last ten minutes."""
     value = progress.estimate.units_per_s
-    return "–" if value is None else f"{value:.3g}/s"
+    if value is None or progress.complete:
+        return "–"
+    return f"{'~' if progress.estimate.planned else ''}{value:.3g}/s"
 
 
 def count(progress: PhaseProgress) -> str:
@@ -128,7 +126,7 @@ def remarks(phases: Sequence[PhaseProgress]) -> Iterator[tuple[str, str]]:
             times = f" x{item.count}" if item.count > 1 else ""
             log = f" [{item.log}]" if item.log else ""
             yield "red", f"{progress.phase}: {item.failure}{times}, e.g. shard {item.shard}: {item.example}{log}"
-        if progress.suggestion:
+        if progress.suggestion and not progress.merged:
             used = f"{use(progress.memory_mb, 'MB')}, {use(progress.seconds, 's')}"
             yield "yellow", f"{progress.phase}: {progress.suggestion} (used {used})"
 
@@ -165,40 +163,25 @@ def picture(title: str, phases: Sequence[PhaseProgress], note: str, step: str, w
 
 
 def wide_table(phases: Sequence[PhaseProgress]) -> RenderableType:
-    """Return one row a phase."""
+    """Return two lines a phase, side by side."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in (
-        "phase",
-        "",
-        "done",
-        "state",
-        "shards",
-        "attempts",
-        "rate",
-        "left (10–90 %)",
-        "CPU",
-        "MB p50/p95/max",
-        "s p50/p95/max",
-    ):
-        table.add_column(name, justify="right" if name in {"done", "rate"} else "left", overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("phase", "done", "shards, workers", "rate\nleft (10–90 %)", "attempts\nCPU", "MB and s\np50/p95/max"):
+        table.add_column(name, overflow="fold", no_wrap=name in {"phase", "done"})
     for progress in phases:
         style = colour(progress)
+        known = progress.attempts > 0
+        bar_line = f"{bar(progress)} {100 * progress.fraction:3.0f} %"
         table.add_row(
-            Text(progress.phase, style="bold"),
-            Text(f"{bar(progress)} {100 * progress.fraction:3.0f} %", style=style, no_wrap=True),
-            count(progress),
-            Text(word(progress), style=style),
+            Text.assemble((progress.phase, "bold"), "\n", (word(progress), style)),
+            Text.assemble((bar_line, style), f"\n{count(progress)}"),
             shards(progress),
-            attempts(progress) if progress.attempts else "–",
-            rate(progress),
-            eta(progress),
-            cpu(progress) if progress.attempts else "–",
-            use(progress.memory_mb, "").strip(),
-            use(progress.seconds, "").strip(),
+            f"{rate(progress)}\n{eta(progress)}" if known else "–",
+            f"{attempts(progress)}\n{cpu(progress)}" if known else "–",
+            f"{use(progress.memory_mb, 'MB')}\n{use(progress.seconds, 's')}" if known else "–",
         )
     return table
 

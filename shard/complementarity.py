@@ -274,7 +274,7 @@ class ComplementarityWork:
         return Once(self._evaluate, dict(parameters))
 
     def _evaluate(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        from ..jobs.complementarity.objective import objective
+        from ..jobs.complementarity.advantage import objective
 
         search = self._config.search
         params = self._config.params(parameters)

@@ -168,6 +168,7 @@ def plan_of(
         resources=resources_of(phase, section),
         estimates=estimates,
         lock_kind=lock_kind,
+        late=phase.units is None,
     )
 
 
@@ -190,6 +191,8 @@ def plan_digest(plans: Sequence[Plan]) -> str:
         data = {key: value for key, value in plan.to_json().items() if key not in VOLATILE}
         data["inputs"] = [{key: item[key] for key in ("key", "sha256", "size")} for item in plan.inputs]
         data["code"] = plan.code["sha256"]
+        if plan.late:
+            data["units"] = data["blocks"] = None
         digest.update(canonical(data))
     return digest.hexdigest()
 

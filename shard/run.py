@@ -26,7 +26,7 @@ def valid_name(value: str, what: str) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """One phase's plan file; `units` is None until an earlier merge has counted late units."""
+    """One phase's plan file; the `units` of a `late` one are None until an earlier merge has counted them."""
 
     study: str
     phase: str
@@ -43,6 +43,7 @@ class Plan:
     resources: dict[str, Any]
     estimates: dict[str, Any]
     lock_kind: str = "flock"
+    late: bool = False
 
     def units_of(self, block: int) -> range:
         """Return the units of one block."""
@@ -54,8 +55,8 @@ class Plan:
         if not isinstance(data, dict) or data.get("schema") != PLAN_SCHEMA:
             found = data.get("schema") if isinstance(data, dict) else type(data).__name__
             raise QuintetError(Exit.MISMATCH, f"{path}: schema {found!r}; this suite reads {PLAN_SCHEMA!r}")
-        values = {key: data.get(key) for key in cls.__dataclass_fields__}
-        missing = [key for key, value in values.items() if value is None and key != "units"]
+        values = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
+        missing = [key for key in cls.__dataclass_fields__ if values.get(key) is None and key != "units"]
         if missing:
             raise QuintetError(Exit.MISMATCH, f"{path}: key {missing[0]!r} is missing from the plan file")
         values["shards"] = tuple((int(lo), int(hi)) for lo, hi in values["shards"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import time
@@ -16,7 +17,7 @@ from .errors import Exit
 from .partial import build, read_arrays
 from .payload import Payload
 from .publish import publish
-from .scan import scan_trials
+from .scan import examine, scan_trials
 from .trials import Claim, FinishedTrial, LeaseLost, Owner, TrialStore
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
             store.heartbeat(claim)
             renewed = time.monotonic()
 
+    path = element.run.trial_file(plan.phase, claim.number)
+    standing = examine(path, claim.number, plan, element.inputs, "fast", (claim.number, claim.number + 1))
+    if standing.reason is None and standing.card is not None:
+        # an earlier attempt published it and died before it was told
+        store.tell(claim, trial_of(read_arrays(path), path.name, standing.card.pd))
+        return
     checkpoints = Checkpoints(element.run, plan, element.inputs, claim.number, 1)
     begun = time.monotonic()
     task = work.trial(claim.number, claim.parameters)
@@ -117,7 +124,6 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
     arrays = payload.arrays()
     card = element.card(claim.number, claim.number, claim.number + 1, 1)
     content, card = build(card, arrays, element.facts(claim.number, claim.number + 1, 1))
-    path = element.run.trial_file(plan.phase, claim.number)
     publish(path, content, card, element.quarantine)
     store.tell(claim, trial_of(arrays, path.name, card.pd))
     checkpoints.drop()
@@ -129,7 +135,7 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
 def run_worker(element: Element, context: Context, work: Work) -> Exit:
     """Claim trials until the search is done, or nobody's help is wanted any more, or a signal comes."""
     store = open_store(context, element.inputs, work, element.stop.requested)
-    owner = Owner.of(_environment())
+    owner = Owner.of(os.environ)
     waited_until = None
     wait_seconds = context.phase.search.wait_seconds if context.phase.search else 0.0
     while not element.stop.requested():
@@ -153,9 +159,3 @@ def run_worker(element: Element, context: Context, work: Work) -> Exit:
                 f"trial {claim.number}: taken over by another worker; nothing of this attempt is kept", file=sys.stderr
             )
     return Exit.STOPPED
-
-
-def _environment() -> Mapping[str, str]:
-    import os
-
-    return os.environ

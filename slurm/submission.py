@@ -74,12 +74,14 @@ def unfinished(run: Run, plan: Plan, inputs: str | None) -> tuple[int, ...]:
 
 
 def is_merged(run: Run, plan: Plan, inputs: str) -> bool:
-    """Return whether the phase's result stands, whole, from these inputs and all of the planned blocks."""
+    """Return whether the phase's result stands, whole, from these inputs and all of the planned units."""
     try:
         card = read_card(run.merged(plan.phase))
     except (OSError, ValueError):
         return False
     whole = card.complete and (card.lo, card.hi) == (0, plan.blocks)
+    if plan.kind == "map":  # failed trials are units, too, so that a search may hold more than it planned
+        whole = whole and card.units == plan.units
     return whole and card.cfg == plan.config_sha256[:16] and card.inp == inputs
 
 

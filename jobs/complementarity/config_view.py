@@ -1,4 +1,4 @@
-"""One config looked at closely: mean trajectories of every tracker metric, satisfaction, bond, and outcomes."""
+"""One config looked at closely: mean trajectories of all metrics, satisfaction, bond, and outcomes."""
 
 from __future__ import annotations
 

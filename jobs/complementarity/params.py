@@ -62,36 +62,44 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
-    baseline_accuracy: float = Field(0.4477, gt=0.0, le=1.0, description="chance that an act is perceived as enacted")
-    threshold: float = Field(0.9755, ge=0.0, le=1.0, description="success: this share of the utility range")
-    bond_alpha: float = Field(13.4426, description="steepness of the bond")
-    bond_offset: float = Field(0.5122, description="relative satisfaction at which the bond is one half")
-    recency_weighting_factor: float = Field(2.0, ge=1.0, description="weight of the newest memory over the oldest")
-    perception_window: int = Field(17, ge=1, le=MEMORY_SIZE, description="memories that the therapist counts")
-    seeding_benefit_scaling: float = Field(1.4928, description="scale of a target's expected benefit")
-    skip_seeding_accuracy_threshold: float = Field(0.8924, description="inert in V2")
-    quick_seed_actions_threshold: int = Field(2, description="inert in V2")
-    abort_consecutive_failures_threshold: int = Field(4, ge=1, description="misread seeds in a row before an abort")
+    baseline_accuracy: float = Field(
+        default=0.4477, gt=0.0, le=1.0, description="chance that an act is perceived as enacted"
+    )
+    threshold: float = Field(default=0.9755, ge=0.0, le=1.0, description="success: this share of the utility range")
+    bond_alpha: float = Field(default=13.4426, description="steepness of the bond")
+    bond_offset: float = Field(default=0.5122, description="relative satisfaction at which the bond is one half")
+    recency_weighting_factor: float = Field(
+        default=2.0, ge=1.0, description="weight of the newest memory over the oldest"
+    )
+    perception_window: int = Field(default=17, ge=1, le=MEMORY_SIZE, description="memories that the therapist counts")
+    seeding_benefit_scaling: float = Field(default=1.4928, description="scale of a target's expected benefit")
+    skip_seeding_accuracy_threshold: float = Field(default=0.8924, description="inert in V2")
+    quick_seed_actions_threshold: int = Field(default=2, description="inert in V2")
+    abort_consecutive_failures_threshold: int = Field(
+        default=4, ge=1, description="misread seeds in a row before an abort"
+    )
 
     mechanism: Mechanism = "frequency_amplifier"
     pattern: Pattern = Field(
-        "cold_stuck", validation_alias=AliasChoices("pattern", "initial_memory_pattern"), description="initial memory"
+        default="cold_stuck",
+        validation_alias=AliasChoices("pattern", "initial_memory_pattern"),
+        description="initial memory",
     )
-    u_matrix: UMatrix | None = Field(None, description="named utility matrix; null: drawn per seed")
-    n_seeds: int = Field(10000, ge=1, le=2**32)
-    seed_offset: int = Field(0, ge=0, le=LARGEST_SEED, description="first seed")
-    max_sessions: int = Field(300, ge=1, le=LARGEST_MAX_SESSIONS)
+    u_matrix: UMatrix | None = Field(default=None, description="named utility matrix; null: drawn per seed")
+    n_seeds: int = Field(default=10000, ge=1, le=2**32)
+    seed_offset: int = Field(default=0, ge=0, le=LARGEST_SEED, description="first seed")
+    max_sessions: int = Field(default=300, ge=1, le=LARGEST_MAX_SESSIONS)
     max_sessions_mode: Literal["fixed", "trial"] = "fixed"
-    window_size: int = Field(10, ge=1, le=255, description="sessions in the complementarity tracker's window")
-    entropy: float = Field(1.0, gt=0.0, description="temperature of the client's choice")
+    window_size: int = Field(default=10, ge=1, le=255, description="sessions in the complementarity tracker's window")
+    entropy: float = Field(default=1.0, gt=0.0, description="temperature of the client's choice")
     enable_parataxic: bool = True
     history_weight: float = 1.0
     bond_power: float = 1.0
     therapist_version: Therapist = "v2"
-    n_configs: int = Field(1000, ge=1)
-    top_n: int | None = Field(None, ge=1)
-    n_bins: int = Field(100, ge=2, description="bins of the normalised time axis")
-    smoothing_alpha: float = Field(0.1, gt=0.0, description="pseudo-count of the conditional mechanisms")
+    n_configs: int = Field(default=1000, ge=1)
+    top_n: int | None = Field(default=None, ge=1)
+    n_bins: int = Field(default=100, ge=2, description="bins of the normalised time axis")
+    smoothing_alpha: float = Field(default=0.1, gt=0.0, description="pseudo-count of the conditional mechanisms")
 
     @model_validator(mode="after")
     def _seeds_are_32_bit(self) -> Self:

@@ -23,8 +23,8 @@ Baseline therapist: t = K(c). V2 knows the client. It looks for the target (c, t
     ((U[c][t] - RS) pr_t(c)) after_t floor_t sigma - cost_t  > 0,
 
 where need_t seeds (misreadings included) make t the most frequent octant in its window of the memory, after_t are the
-sessions left then (more than 3), pr_t and floor_t the client's probabilities and the lower of its bonds then and now, and
-cost_t what it loses until then. While its phase is *climbing* it answers with the target's t ("seeds" it) although
+sessions left then (more than 3), pr_t and floor_t the client's probabilities and the lower of its bonds then and now,
+and cost_t what it loses until then. While its phase is *climbing* it answers with the target's t ("seeds" it) although
 that is not complementary, until the client shows the target's c; a monitor aborts seeding that fails.
 V1 aims at complementary pairs only and does not monitor.
 
@@ -322,7 +322,7 @@ def simulate_pair(
     *,
     mechanism: str | None = None,
     pattern: str | None = None,
-    u_matrix: str | None | EllipsisType = ...,
+    u_matrix: str | EllipsisType | None = ...,
     therapist_version: str | None = None,
     enable_parataxic: bool | None = None,
     entropy: float | None = None,

@@ -97,7 +97,7 @@ def simulate_pairs(
     *,
     mechanism: str | None = None,
     pattern: str | None = None,
-    u_matrix: str | None | EllipsisType = ...,
+    u_matrix: str | EllipsisType | None = ...,
     therapist_version: str | None = None,
     enable_parataxic: bool | None = None,
     entropy: float | None = None,
@@ -169,9 +169,9 @@ def simulate_batch(
     return PairBatch(
         params=params,
         seeds=seeds,
-        category=np.where(
-            v2_success, np.where(baseline_success, 2, 0), np.where(baseline_success, 1, 3)
-        ).astype(np.uint8),
+        category=np.where(v2_success, np.where(baseline_success, 2, 0), np.where(baseline_success, 1, 3)).astype(
+            np.uint8
+        ),
         v2_success=v2_success,
         baseline_success=baseline_success,
         v2_dropout=flags[:, column.DROPOUT].copy(),

@@ -129,8 +129,7 @@ def bootstrap_band(aggregate: Aggregate, group: str, resamples: int = N_RESAMPLE
     if n == 0 or length == 0:
         empty = np.empty(0)
         return BootstrapBand(empty, empty, empty)
-    rng = np.random.default_rng(np.random.SeedSequence(BOOTSTRAP_SEED, spawn_key=(n,)))
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+    drawn = _resampled(n, resamples).astype(np.float64)
     # All products and sums are integers below 2^53: the matrix product is exact in whatever order BLAS adds.
     counts, totals = drawn @ count[:, :length].astype(float), drawn @ total[:, :length].astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -144,6 +143,28 @@ def bootstrap_band(aggregate: Aggregate, group: str, resamples: int = N_RESAMPLE
     if sound.any():
         low[sound], high[sound] = np.nanpercentile(means[:, sound], [tail, 100 - tail], axis=0)
     return BootstrapBand(estimate, low, high)
+
+
+def advantage_over_configs(aggregate: Aggregate, resamples: int = N_RESAMPLES) -> dict[str, float | None]:
+    """Mean measured advantage of a config and its 95 % bootstrap interval when configs are drawn anew.
+
+    Returns:
+        `mean`, `low`, `high`; None without configs.
+    """
+    advantage = aggregate.measured_advantage[aggregate.used]
+    n = len(advantage)
+    if n == 0:
+        return {"mean": None, "low": None, "high": None}
+    means = (_resampled(n, resamples) * advantage).sum(axis=1) / n
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return {"mean": float(advantage.mean()), "low": float(low), "high": float(high)}
+
+
+def _resampled(n: int, resamples: int) -> NDArray[np.int64]:
+    """How often each of n configs is drawn in each resample, i8[resamples, n]."""
+    rng = np.random.default_rng(np.random.SeedSequence(BOOTSTRAP_SEED, spawn_key=(n,)))
+    return rng.multinomial(n, np.full(n, 1 / n), size=resamples)
 
 
 def survivorship(aggregate: Aggregate, axis: AxisName) -> dict[str, NDArray[np.int64]]:
@@ -225,6 +246,7 @@ def summary(aggregate: Aggregate, axis: AxisName) -> dict[str, Any]:
             "high": _number(upper),
             "mcnemar_p": mcnemar_p(int(totals[0]), int(totals[1])),
         },
+        "advantage_over_configs": advantage_over_configs(aggregate),
         "stored_against_measured": stored_against_measured(aggregate),
         "dropouts": {
             "v2": int(aggregate.dropouts[:, 0].sum()),

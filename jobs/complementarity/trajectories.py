@@ -62,7 +62,9 @@ class Trajectories:
     def perceived(self, i: int) -> NDArray[np.uint8]:
         """Octants that the client of run `i` perceived, u1[sessions]."""
         row = self.row(i)
-        return Trajectories(row, np.array([0, len(row)], np.uint64), self.seeds[i : i + 1 or None], self.pattern).flat_perceived()
+        return Trajectories(
+            row, np.array([0, len(row)], np.uint64), self.seeds[i : i + 1 or None], self.pattern
+        ).flat_perceived()
 
     def flat_client(self) -> NDArray[np.uint8]:
         """Client's octants of all runs one after another, u1[sum of sessions]."""

@@ -32,15 +32,14 @@ def draw_agreement(aggregate: Aggregate) -> Figure:
     # The interval is centred on a shrunken estimate; with few seeds it may end short of the estimate itself.
     error = np.maximum(np.vstack((measured - low, high - measured)), 0.0)
     size = 26 if len(stored) <= 100 else 9
-    scatter.errorbar(
-        stored, measured, error, fmt="none", ecolor=BLUE, elinewidth=0.7, alpha=0.35, zorder=2
-    )
+    scatter.errorbar(stored, measured, error, fmt="none", ecolor=BLUE, elinewidth=0.7, alpha=0.35, zorder=2)
     scatter.scatter(stored, measured, s=size, color=BLUE, alpha=0.75, lw=0, zorder=3)
     ends = np.array([min(stored.min(), low.min()), max(stored.max(), high.max())])
     pad = 0.04 * max(float(np.ptp(ends)), 0.01)
     limits = (ends[0] - pad, ends[1] + pad)
     scatter.plot(limits, limits, color=BLACK, ls="--", lw=1.2, label="equal")
-    scatter.set(xlim=limits, ylim=limits, xlabel="Advantage stored by the search", ylabel="Advantage measured here")
+    scatter.set(xlim=limits, ylim=limits)
+    scatter.set(xlabel="Advantage stored by the search", ylabel="Advantage measured here")
     scatter.axhline(0, color=MUTED, lw=0.8)
     scatter.axvline(0, color=MUTED, lw=0.8)
     found = stored_against_measured(aggregate)
@@ -90,8 +89,9 @@ def draw_distance_map(aggregate: Aggregate) -> Figure:
         axes.set_title(label, fontweight="bold")
         axes.set_xlabel(AXIS_LABELS["session"])
     ticks = np.unique(np.linspace(1, len(order), min(len(order), 6)).round().astype(int))
-    panels[0].set_yticks(ticks, [f"{advantage[order[tick - 1]]:+.3f}".replace("-", "\N{MINUS SIGN}") for tick
-    in ticks]) panels[0].set_ylabel(f"{counted(len(order))} configs by measured advantage, largest on top")
+    labels = [f"{advantage[order[tick - 1]]:+.3f}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
+    panels[0].set_yticks(ticks, labels)
+    panels[0].set_ylabel(f"{counted(len(order))} configs by measured advantage, largest on top")
     if shown is not None:
         bar = drawn.colorbar(shown, ax=list(panels), shrink=0.8, extend="max")
         bar.set_label("Mean octant distance (gray: no such client in therapy)")

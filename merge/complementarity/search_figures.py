@@ -1,4 +1,4 @@
-"""Figures of a finished search: its history, what mattered, where the strategic therapist helps and where not."""
+"""Figures of a finished search: history, what mattered, where the strategic therapist helps and where not."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def draw_importance(importances: Mapping[str, float]) -> Figure:
 
 
 def draw_parallel(frame: pd.DataFrame, top: int = 15) -> Figure:
-    """Parallel coordinates of the best trials, each parameter between its smallest and largest tried value."""
+    """Parallel coordinates of the best trials, each parameter over its tried range."""
     names = [name for name in parameter_names(frame) if pd.api.types.is_numeric_dtype(frame[name])]
     drawn = figure(14, 6.5)
     axes = drawn.subplots()
@@ -87,12 +87,13 @@ def draw_parallel(frame: pd.DataFrame, top: int = 15) -> Figure:
         axes.plot(x, values, "o-", ms=4, color=colormaps["viridis_r"](0.05 + 0.9 * share), alpha=0.9)
     axes.set_xticks(x, [name.replace("_", "\n") for name in names], fontsize=9)
     for place, name in enumerate(names):
-        axes.text(place, 1.03, f"{high[name]:.3g}", ha="center", va="bottom", fontsize=9, color=MUTED)
-        axes.text(place, -0.03, f"{low[name]:.3g}", ha="center", va="top", fontsize=9, color=MUTED)
+        axes.text(place, 1.03, f"{high[name]:.4g}", ha="center", va="bottom", fontsize=9, color=MUTED)
+        axes.text(place, -0.03, f"{low[name]:.4g}", ha="center", va="top", fontsize=9, color=MUTED)
         axes.axvline(place, color="#BBBBBB", lw=0.8, zorder=0)
     axes.set_ylim(-0.1, 1.1)
     axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(bottom=False)
     axes.grid(visible=False)
     axes.set_title(
         f"The {len(best)} best trials (darkest: advantage {best['value'].iloc[0]:+.3f}); "
@@ -136,7 +137,7 @@ def draw_success(frame: pd.DataFrame) -> Figure:
 
 
 def draw_contrast(frame: pd.DataFrame) -> Figure:
-    """How parameters differ between the best and worst tenth of the trials, and how closely the best agree."""
+    """How parameters differ between the best and the worst trials, and how closely the best agree."""
     drawn = figure(14, 5.8)
     effects, scores = drawn.subplots(1, 2)
     contrast, agreement = extremes_contrast(frame), convergence(frame)
@@ -166,13 +167,13 @@ def draw_contrast(frame: pd.DataFrame) -> Figure:
     for edge in (TIGHT, MODERATE):
         scores.axvline(edge, color=BLACK, ls=":", lw=1)
     scores.set_xlim(0, max(0.5, 1.25 * float(agreement["score"].max())))
-    scores.set_xlabel("Interquartile range of the best 15 / range of all")
+    scores.set_xlabel("Interquartile range of best 15 / full range")
     scores.set_title("Do the best trials agree?")
     return drawn
 
 
 def draw_power(frame: pd.DataFrame) -> Figure:
-    """Power to confirm the best trial by the number of clients, with and without correction for the search."""
+    """Power to confirm the best trial by the number of clients, with and without correction."""
     drawn = figure(10, 5.5)
     axes = drawn.subplots()
     known = frame.dropna(subset=["omniscient_success", "complementary_success"])

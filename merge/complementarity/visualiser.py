@@ -33,7 +33,7 @@ PATTERN_LINES: dict[str, Any] = dict(
 )
 THERAPIST_MARKERS = {"v1": "o", "v2": "s"}
 QUANTITIES = {
-    "distance": ("Octant distance from complementarity", (-0.2, 4.2)),
+    "distance": ("Mean octant distance", (-0.2, 4.2)),
     "rate": ("Complementary answers (%)", (-3.0, 103.0)),
 }
 SUBSETS = {"": "all client octants", "_warm": "warm client octants", "_cold": "cold client octants"}
@@ -65,7 +65,7 @@ def draw_tracker(views: Sequence[ConfigView], quantity: str) -> Figure:
     rows = math.ceil(len(views) / 2)
     drawn = figure(15, 8 + 0.25 * rows)
     panels = drawn.subplots(2, 3, sharex=True, sharey=True)
-    drawn.suptitle(f"{title}: mean over seeds in the tracker's window", fontsize=15)
+    drawn.suptitle(f"{title} in the tracker's window, mean over seeds", fontsize=15)
     for row, perspective in zip(panels, ("enacted", "perceived"), strict=True):
         for axes, (subset, words) in zip(row, SUBSETS.items(), strict=True):
             for view in views:
@@ -73,6 +73,7 @@ def draw_tracker(views: Sequence[ConfigView], quantity: str) -> Figure:
                 axes.plot(np.arange(1, len(curve) + 1), curve, label=view.label, **_line(view))
             axes.set_title(f"{perspective}, {words}")
             axes.set_ylim(*limits)
+            axes.set_xlim(left=1)
         row[0].set_ylabel(title)
     for axes in panels[1]:
         axes.set_xlabel(AXIS_LABELS["session"])
@@ -81,7 +82,7 @@ def draw_tracker(views: Sequence[ConfigView], quantity: str) -> Figure:
 
 
 def draw_combined(views: Sequence[ConfigView]) -> Figure:
-    """One panel per view: enacted distance (left axis) with satisfaction and bond percentiles (right axis)."""
+    """One panel per view: enacted distance (left axis), satisfaction and bond percentiles (right axis)."""
     columns = min(PANEL_COLUMNS, len(views))
     rows = math.ceil(len(views) / columns)
     drawn = figure(max(6.4 * columns, 8.0), 4.2 * rows + 0.9)
@@ -148,7 +149,7 @@ def draw_outcomes(views: Sequence[ConfigView]) -> Figure:
 
 def _draw_breakdown(axes: Any, views: Sequence[ConfigView]) -> None:
     axes.set_axis_off()
-    header = ["", *(label for _, _, label, _ in CATEGORY_STYLES), "Total"]
+    header = ["Seeds", *(label.replace("Advantage", "adv.") for _, _, label, _ in CATEGORY_STYLES), "Total"]
     cells = [
         [view.label, *(str(count) for count in view.breakdown.values()), str(len(view.seeds))]
         for view in views

@@ -17,6 +17,7 @@ import click
 
 from ..context import inputs_digest
 from ..errors import Exit, QuintetError
+from ..partial import read_card
 from ..run import Plan, Run
 from ..scan import scan_map
 from .base import run_command
@@ -102,7 +103,7 @@ def retries(code: int) -> int:
 def missing_shards(run: Run, plan: Plan) -> list[int]:
     """Return what a local array has to start: missing shards of a map, the workers of a pull."""
     if plan.kind == "pull":
-        return list(range(len(plan.shards)))
+        return [] if searched(run, plan) else list(range(len(plan.shards)))
     return [found.number for found in scan_map(run, plan, inputs_digest(run, plan), "fast") if found.reason]
 
 
@@ -111,10 +112,14 @@ def merge(run: Run, phase: str, environment: dict[str, str]) -> int:
     return subprocess.run([sys.executable, "-m", "quintet.merge", str(run.path), phase], env=environment).returncode
 
 
-def complete(run: Run, plan: Plan) -> bool:
-    """Whether a phase is merged from everything that it is planned to have."""
-    done = run.path / "merged" / f"{plan.phase}.done"
-    return done.is_file() and plan.kind == "pull"
+def searched(run: Run, plan: Plan) -> bool:
+    """Whether a search is merged with all the trials that it is planned to have."""
+    try:
+        card = read_card(run.merged(plan.phase))
+    except (OSError, ValueError):
+        return False
+    made_of = (plan.config_sha256[:16], inputs_digest(run, plan), plan.blocks)
+    return card.complete and (card.cfg, card.inp, card.hi) == made_of
 
 
 @click.command(name="local")
@@ -133,7 +138,7 @@ def command(run: Path, jobs: int | None, phase: str | None) -> int:
         plan = planned.plan(name)
         if plan.units is None:
             raise QuintetError(Exit.INPUT, f"phase {name}: its units are not known before {plan.after[-1]} is merged")
-        failed = {} if complete(planned, plan) else runner.array(plan, missing_shards(planned, plan))
+        failed = runner.array(plan, shards) if (shards := missing_shards(planned, plan)) else {}
         for shard, code in sorted(failed.items()):
             click.echo(
                 f"{name}: shard {shard} ended with {code}; log below {planned.log_folder(name, shard)}", err=True

@@ -11,7 +11,8 @@ import multiprocessing
 import os
 import sqlite3
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,18 @@ from .record import Check, fail, passed, warn
 
 PROCESSES = 8
 TURNS = 25
-READS = 200
+RACE_S = 0.3
+RACE_BYTES = 1 << 16
 JOIN_S = 60.0
 
 
-def together(entry: Callable[..., int], arguments: list[tuple[Any, ...]]) -> list[int]:
-    """Run `entry` in one forked process for each tuple of arguments and return their exit codes."""
+Entry = tuple[Callable[..., int], tuple[Any, ...]]
+
+
+def together(entries: Sequence[Entry]) -> list[int]:
+    """Call each function with its arguments in a forked process of its own and return their exit codes."""
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=exiting, args=(entry, given)) for given in arguments]
+    processes = [context.Process(target=exiting, args=entry) for entry in entries]
     for process in processes:
         process.start()
     for process in processes:
@@ -73,12 +78,12 @@ def claim_by_link(path: str, number: int) -> int:
 
 def check_exclusive_names(folder: Path) -> list[Check]:
     """Let eight processes race for one name, by O_EXCL and by hard link: each race has exactly one winner."""
-    codes = together(claim_exclusively, [(str(folder / "name"),)] * PROCESSES)
+    codes = together([(claim_exclusively, (str(folder / "name"),))] * PROCESSES)
     advice = "two elements could publish the same name: put the run on another file system"
     winners = codes.count(0)
     text = f"{winners} winner of {PROCESSES}"
     checks = [passed("O_EXCL", text) if winners == 1 and 3 not in codes else fail("O_EXCL", text, advice)]
-    codes = together(claim_by_link, [(str(folder / "link"), number) for number in range(PROCESSES)])
+    codes = together([(claim_by_link, (str(folder / "link"), number)) for number in range(PROCESSES)])
     winners = codes.count(0)
     if set(codes) <= {1, 2} and 2 in codes:
         checks.append(check_rename(folder))
@@ -100,20 +105,20 @@ def check_rename(folder: Path) -> Check:
     return warn("link", "refused, and rename replaces files", "do not run two arrays over the same run at once")
 
 
-def replace_often(path: str, number: int) -> int:
-    """Replace a file many times with 64 kB of one letter."""
+def replace_often(path: str, number: int, until: float) -> int:
+    """Replace a file with 64 kB of one letter, again and again."""
     own = Path(f"{path}.{number}")
-    for _ in range(READS):
-        own.write_bytes(bytes([65 + number]) * 65536)
+    while time.monotonic() < until:
+        own.write_bytes(bytes([65 + number]) * RACE_BYTES)
         own.replace(path)
     return 0
 
 
-def read_often(path: str) -> int:
-    """Return 0 where every look at a file that is being replaced shows one whole version."""
-    for _ in range(READS):
+def read_often(path: str, until: float) -> int:
+    """Return 0 where every look at a file that is being replaced shows one whole version, else 3 or 1."""
+    while time.monotonic() < until:
         content = Path(path).read_bytes()
-        if len(content) != 65536 or len(set(content)) != 1:
+        if len(content) != RACE_BYTES or len(set(content)) != 1:
             return 1
     return 0
 
@@ -121,16 +126,12 @@ def read_often(path: str) -> int:
 def check_replace(folder: Path) -> Check:
     """Read a file while others replace it: a reader sees one version or the other, never a mixture, never nothing."""
     path = str(folder / "replaced")
-    Path(path).write_bytes(b"A" * 65536)
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=exiting, args=(replace_often, (path, number))) for number in range(2)]
-    for writer in writers:
-        writer.start()
-    codes = together(read_often, [(path,)] * 2)
-    for writer in writers:
-        writer.join(JOIN_S)
-    if codes == [0, 0]:
-        return passed("rename", f"atomic in {2 * READS} looks")
+    Path(path).write_bytes(b"A" * RACE_BYTES)
+    until = time.monotonic() + RACE_S
+    entries: list[Entry] = [(replace_often, (path, 0, until)), (replace_often, (path, 1, until))]
+    entries += [(read_often, (path, until)), (read_often, (path, until))]
+    if set(together(entries)) == {0}:
+        return passed("rename", f"atomic, two readers beside two writers for {RACE_S} s")
     return fail(
         "rename", "a reader saw a mixture or nothing", "results could be read half-written: use another file system"
     )
@@ -190,7 +191,7 @@ def count_sqlite(folder: str, turns: int) -> int:
 
 COUNTERS: dict[str, Callable[[str, int], int]] = {"flock": count_flock, "fcntl": count_fcntl, "strict": count_strict}
 LOCK_ADVICE = {
-    "flock": "set `lock: strict` in the site file, or put the run on a file system with flock",
+    "flock": "set `lock_kind: strict` in the site file, or put the run on a file system with flock",
     "fcntl": "SQLite relies on it; the suite opens its database only under the run's own lock",
     "strict": "no lock works here: put the run on another file system",
 }
@@ -203,7 +204,7 @@ def check_locks(folder: Path, turns: int = TURNS) -> list[Check]:
         place = folder / kind
         place.mkdir()
         share = turns if kind != "strict" else max(turns // 5, 1)
-        codes = together(entry, [(str(place), share)] * 2)
+        codes = together([(entry, (str(place), share))] * 2)
         checks.append(verdict(kind, place, codes, 2 * share))
     return checks
 
@@ -225,7 +226,7 @@ def check_sqlite(folder: Path, turns: int = TURNS) -> Check:
         connection.execute("CREATE TABLE counter (value INTEGER)")
         connection.execute("INSERT INTO counter VALUES (0)")
         connection.commit()
-    codes = together(count_sqlite, [(str(folder), turns)] * 2)
+    codes = together([(count_sqlite, (str(folder), turns))] * 2)
     with closing(sqlite3.connect(path)) as connection:
         value = connection.execute("SELECT value FROM counter").fetchone()[0]
         sound = connection.execute("PRAGMA quick_check").fetchone()[0]

@@ -71,7 +71,7 @@ def check_mount(folder: Path) -> Check:
     found = f"{mount.kind} at {mount.point}"
     local = sorted(mount.options & LOCAL_LOCKS)
     if local:
-        advice = "locks of this mount hold on one node only: set `lock: strict` in the site file"
+        advice = "locks of this mount hold on one node only: set `lock_kind: strict` in the site file"
         return warn("file system", f"{found} ({','.join(local)})", advice)
     if "ro" in mount.options:
         return fail("file system", f"{found}, read-only", "name a folder that can be written")

@@ -38,7 +38,7 @@ def check_run_locks(run: Run) -> Iterator[Check]:
     kind = lock_kind(run)
     found = False
     for folder in LOCK_FOLDERS:
-        for path in sorted((run.path / folder).glob("*.lock")) + sorted((run.path / folder).glob(".*lock")):
+        for path in sorted((run.path / folder).glob("*.lock")):
             if path.is_file() or kind == "strict":
                 found = True
                 yield check_lock(run, path, kind)

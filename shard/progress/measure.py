@@ -174,7 +174,7 @@ def next_step(run: Run, phases: Sequence[PhaseProgress]) -> str:
     """Return the command that goes on, in one line."""
     submitted = (run.path / "submissions.jsonl").exists()
     for progress in phases:
-        if progress.merged:
+        if progress.merged and progress.complete:
             continue
         if progress.trouble:
             return progress.trouble

@@ -34,7 +34,7 @@ class FailureCount:
 
 @dataclass(frozen=True)
 class Trials:
-    """Trials of a pull phase; `told` is false where the database could not be asked and files were counted."""
+    """Trials of a pull phase; `told` is false where files were counted, because the database is gone or busy."""
 
     complete: int
     failed: int

@@ -39,7 +39,7 @@ def trials_of(run: Run, plan: Plan, files: Sequence[Found]) -> Trials:
         except (QuintetError, sqlite3.Error, OSError):
             pass
     failed = sum(map(is_failure, files))
-    return Trials(len(files) - failed, failed, 0, wanted, False)
+    return Trials(len(files) - failed, failed, 0, wanted, told=not files and not path.exists())
 
 
 def is_failure(found: Found) -> bool:

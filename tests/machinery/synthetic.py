@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
-
 from quintet.shard import tree
 from quintet.shard.context import Context, inputs_digest
 from quintet.shard.partial import Card, build

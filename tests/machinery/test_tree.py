@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from quintet.merge.moments import Moments, combined
 from quintet.shard import tree
 from quintet.shard.errors import Exit, QuintetError
@@ -52,7 +53,7 @@ def plain_root(leaves: np.ndarray) -> np.ndarray:
 
 def merged_root(leaves: np.ndarray, cuts: list[int]) -> np.ndarray:
     moments = Moments(STATS)
-    for lo, hi in zip(cuts[:-1], cuts[1:], strict=True):
+    for lo, hi in pairwise(cuts):
         if lo < hi:
             moments.take(lo, hi, nodes_of(leaves, lo, hi))
     return moments.root(len(leaves))
@@ -68,7 +69,12 @@ def test_root_has_the_same_bits_for_any_number_of_shards(blocks: int, shards: in
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.integers(0, 40), st.lists(st.integers(0, 40), max_size=12), st.sampled_from([0.0, 0.4, 1.0]))
+@given(
+    st.integers(0, 2**32),
+    st.integers(0, 40),
+    st.lists(st.integers(0, 40), max_size=12),
+    st.sampled_from([0.0, 0.4, 1.0]),
+)
 def test_root_has_the_same_bits_for_any_cuts_empty_blocks_and_cells(
     seed: int, blocks: int, cuts: list[int], empty: float
 ) -> None:
@@ -124,7 +130,9 @@ def test_nodes_that_overlap_or_leave_a_gap_are_refused() -> None:
         moments.root(8)
 
 
-@pytest.mark.parametrize(("shards", "word"), [(((0, 4), (3, 8)), "twice"), (((0, 4), (5, 8)), "in no shard"), (((0, 9),), "twice")])
+@pytest.mark.parametrize(
+    ("shards", "word"), [(((0, 4), (3, 8)), "twice"), (((0, 4), (5, 8)), "in no shard"), (((0, 9),), "twice")]
+)
 def test_a_plan_that_counts_a_block_twice_or_never_is_refused(shards: tuple[tuple[int, int], ...], word: str) -> None:
     from quintet.merge.intake import tiled
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import Cluster, absent, running_cluster
+from .cluster import Cluster, absent, running_cluster
 
 
 @pytest.fixture(scope="session")

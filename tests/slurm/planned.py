@@ -95,7 +95,7 @@ def publish_shard(run: Run, phase: str, shard: int) -> None:
     """Write a valid partial of one shard."""
     item = run.plan(phase)
     low, high = item.shards[shard]
-    card = Card("toy", phase, shard, low, high, item.config_sha256[:16], inputs_digest(run, item))
+    card = Card("toy", phase, shard, low, high, item.config_sha256[:16], inputs_digest(run, item), units=high - low)
     path = run.shard_file(phase, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(build(card, {"rows/value": [1.0]}, {})[0])
@@ -104,7 +104,7 @@ def publish_shard(run: Run, phase: str, shard: int) -> None:
 def publish_merged(run: Run, phase: str) -> None:
     """Write a valid result of a phase."""
     item = run.plan(phase)
-    card = Card("toy", phase, 0, 0, item.blocks, item.config_sha256[:16], inputs_digest(run, item))
+    card = Card("toy", phase, 0, 0, item.blocks, item.config_sha256[:16], inputs_digest(run, item), units=item.units or 0)
     run.merged(phase).parent.mkdir(exist_ok=True)
     run.merged(phase).write_bytes(build(card, {"rows/value": [1.0]}, {})[0])
 

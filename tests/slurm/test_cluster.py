@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, running_cluster
-from planned import plan, planned, publish_shard
+from .cluster import Cluster, running_cluster
+from .planned import plan, planned, publish_shard
 
 from quintet.shard.run import Run
 from quintet.slurm.journal import Journal

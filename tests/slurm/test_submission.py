@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
-from planned import plan, planned, publish_merged, publish_shard, record_attempt
+from .planned import plan, planned, publish_merged, publish_shard, record_attempt
 
 from quintet.shard.errors import Exit, QuintetError
 from quintet.shard.run import Run

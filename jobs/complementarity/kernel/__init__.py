@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from ..params import MEMORY_SIZE, PATTERNS, Params
 from .beginnings import U
 from .pairs import N_COUNTS, N_FLAGS, N_REALS, fill_client, fill_perceived, run_pairs
-from .settings import settings_of, workspace
+from .settings import Settings, Workspace, settings_of, workspace
 
-__all__ = ["Beginning", "Outcomes", "beginning", "decode_perceived", "simulate"]
+__all__ = ["Beginning", "Outcomes", "beginning", "decode_perceived", "run_client", "simulate"]
 
 PATH_BUFFER = 1 << 22
 
@@ -28,16 +28,9 @@ class Outcomes:
     baseline_packed: NDArray[np.uint8]
 
 
-def simulate(
-    params: Params, seeds: NDArray[np.uint32], horizon: int, stops_at_success: bool, keeps_trajectories: bool
-) -> Outcomes:
-    """Simulate both therapists for every seed; `horizon` is the session that the V2 therapist plans to.
-
-    Trajectories are written to a buffer of bounded size and collected, or overwritten if they are not kept.
-    """
+def _run(settings: Settings, work: Workspace, seeds: NDArray[np.uint32], keeps_trajectories: bool) -> Outcomes:
     n = len(seeds)
-    settings, work = settings_of(params, horizon, stops_at_success), workspace(params)
-    size = max(params.max_sessions, min(n * params.max_sessions, PATH_BUFFER))
+    size = max(settings.max_sessions, min(n * settings.max_sessions, PATH_BUFFER))
     paths, baseline_paths = np.empty(size, np.uint8), np.empty(size, np.uint8)
     length, baseline_length = np.zeros(1, np.int64), np.zeros(1, np.int64)
     counts = np.empty((n, N_COUNTS), np.int64)
@@ -64,6 +57,24 @@ def simulate(
             baseline_kept.append(baseline_paths[: baseline_length[0]].copy())
     nothing = [np.empty(0, np.uint8)]
     return Outcomes(counts, flags, reals, np.concatenate(kept or nothing), np.concatenate(baseline_kept or nothing))
+
+
+def run_client(params: Params, seed: int, u: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Packed baseline trajectory of a client with a utility matrix of its own, f8[8, 8]; u1[sessions]."""
+    settings = settings_of(params, params.max_sessions, True)._replace(is_named=True, benefit_scaling=0.0)
+    work = workspace(params)
+    work.named[:] = u.ravel()
+    return _run(settings, work, np.array([seed], np.uint32), True).baseline_packed
+
+
+def simulate(
+    params: Params, seeds: NDArray[np.uint32], horizon: int, stops_at_success: bool, keeps_trajectories: bool
+) -> Outcomes:
+    """Simulate both therapists for every seed; `horizon` is the session that the V2 therapist plans to.
+
+    Trajectories are written to a buffer of bounded size and collected, or overwritten if they are not kept.
+    """
+    return _run(settings_of(params, horizon, stops_at_success), workspace(params), seeds, keeps_trajectories)
 
 
 def decode_perceived(

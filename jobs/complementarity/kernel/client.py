@@ -163,9 +163,9 @@ def anticipate(now, client, perceived, start, work, settings):  # type: ignore[n
     mechanism, table = settings.mechanism, work.table
     bond = now[BOND]
     k = settings.history_weight
-    if mechanism == BOND_WEIGHTED_CONDITIONAL or mechanism == BOND_WEIGHTED_FREQUENCY:
+    if mechanism in (BOND_WEIGHTED_CONDITIONAL, BOND_WEIGHTED_FREQUENCY):
         k = bond**settings.bond_power * k
-    if mechanism == FREQUENCY_AMPLIFIER or mechanism == BOND_WEIGHTED_FREQUENCY:
+    if mechanism in (FREQUENCY_AMPLIFIER, BOND_WEIGHTED_FREQUENCY):
         frequency = frequencies(perceived, start, work.weights, settings)
         store8(now, FREQUENCY, frequency)
         payoffs = expected_payoffs(table, frequency, k, bond)

@@ -223,9 +223,7 @@ def meet_client(seed, settings, work):  # type: ignore[no-untyped-def]
 
 
 @compiled_entry
-def run_pairs(
-    settings, seeds, arrays, paths, path_length, b_paths, b_path_length, counts_out, flags_out, reals_out
-):  # type: ignore[no-untyped-def]
+def run_pairs(settings, seeds, arrays, paths, path_length, b_paths, b_path_length, counts_out, flags_out, reals_out):  # type: ignore[no-untyped-def]
     """Simulate the pairs of `seeds` in order, until one might not fit into `paths`; returns how many were done.
 
     Args:
@@ -238,7 +236,11 @@ def run_pairs(
     """
     work = addresses(arrays)
     used, b_used, done = 0, 0, 0
-    while done < len(seeds) and used + settings.max_sessions <= len(paths) and b_used + settings.max_sessions <= len(b_paths):
+    while (
+        done < len(seeds)
+        and used + settings.max_sessions <= len(paths)
+        and b_used + settings.max_sessions <= len(b_paths)
+    ):
         counts, flags, reals = counts_out[done], flags_out[done], reals_out[done]
         meet_client(seeds[done], settings, work)
         path = paths[used:]
@@ -276,10 +278,8 @@ def fill_perceived(packed, row_start, seeds, pattern, arrays, perceived_out):  #
         fill_memory(other, memory, work.words, pattern)
         end = MEMORY_SIZE
         for i in range(np.int64(row_start[run]), np.int64(row_start[run + 1])):
-            if packed[i] & 64:
-                octant = (np.int64(packed[i]) >> 3) & 7
-            else:
-                octant = misread_octant(memory, end)
+            enacted = (np.int64(packed[i]) >> 3) & 7
+            octant = enacted if packed[i] & 64 else misread_octant(memory, end)
             memory[end] = octant
             perceived_out[i] = octant
             end += 1

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .beginnings import ANSWER, COLUMN_PEAK, REGRET, U, U_COLUMNS, U_HIGHEST, U_LOWEST
+from .beginnings import ANSWER, COLUMN_PEAK, REGRET, U_COLUMNS, U_HIGHEST, U_LOWEST, U
 from .client import (
     BOND,
     BOND_ONLY,

@@ -45,12 +45,11 @@ def aim(session, counts, end, work, settings):  # type: ignore[no-untyped-def]
         strategy[TARGET] = NO_TARGET
         return False
     if settings.is_v2:
-        target = identify_v2(session, counts, end, work, settings)
+        strategy[TARGET] = identify_v2(session, counts, end, work, settings)
     else:
-        target = identify_v1(work.now, work.table)
-    strategy[TARGET] = target
-    strategy[HOPELESS] = target == NO_TARGET
-    return target != NO_TARGET
+        strategy[TARGET] = identify_v1(work.now, work.table)
+    strategy[HOPELESS] = strategy[TARGET] == NO_TARGET
+    return strategy[TARGET] != NO_TARGET
 
 
 @compiled
@@ -126,7 +125,10 @@ def decide(c, session, counts, end, work, settings):  # type: ignore[no-untyped-
             return complement
         if building and not settings.is_v2:
             octant = strategy[TARGET] & 7
-            if v1_accuracy(octant, counts, settings) > V1_ACCURATE_ENOUGH or need_of(octant, counts, work.lead_needs) <= 0.0:
+            if (
+                v1_accuracy(octant, counts, settings) > V1_ACCURATE_ENOUGH
+                or need_of(octant, counts, work.lead_needs) <= 0.0
+            ):
                 return complement
         strategy[PHASE] = CLIMBING
         start_monitor(strategy, counts)

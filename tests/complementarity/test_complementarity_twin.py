@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_files import THERAPISTS, digits, golden, settings_of
 from numpy.testing import assert_allclose, assert_array_equal
-
 from quintet.jobs.complementarity import Params, reference
 from quintet.jobs.complementarity.params import PATTERNS
+
+from .golden_files import THERAPISTS, digits, golden, settings_of
 
 TIGHT = 1e-12
 OUTCOMES = golden("outcomes")

@@ -1,0 +1,338 @@
+"""The study's report in plain words for a psychotherapy researcher, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ...jobs.complementarity.aggregate import Aggregate
+from ...jobs.complementarity.layout import AxisName
+from ...jobs.complementarity.params import INERT_IN_V2
+from ...jobs.complementarity.search_analysis import convergence, negative_results, significance
+from ...jobs.complementarity.statistics import summary
+from ..page import PageFigure, Report, Section, markdown_table
+from ..style import SavedFigure
+
+TITLE = "Complementarity over therapy: when does a strategic therapist help?"
+CATEGORY_WORDS = {
+    "v2_advantage": "only the strategic therapist succeeded (V2 Advantage)",
+    "baseline_advantage": "only the complementary therapist succeeded (Baseline Advantage)",
+    "both_success": "both succeeded (Both Success)",
+    "both_fail": "neither succeeded (Both Fail)",
+}
+
+
+@dataclass(frozen=True)
+class SearchFindings:
+    """The finished search as `search_analysis` sees it: table of trials, importances, clients per trial."""
+
+    frame: pd.DataFrame
+    importances: Mapping[str, float]
+    n_seeds: int
+
+
+def study_report(
+    aggregate: Aggregate,
+    axis: AxisName,
+    figures: Mapping[str, SavedFigure],
+    facts: Mapping[str, Any],
+    search: SearchFindings | None = None,
+    stamp: str | None = None,
+) -> Report:
+    """Put the study's numbers and figures into words.
+
+    Args:
+        aggregate: the study's result.
+        axis: axis of the main figure.
+        figures: saved figures by name; one that is absent is left out.
+        facts: what the last section lists (run, digests, resources), in its order.
+        search: the search behind the configs, if the run had one.
+        stamp: warning on top, or None.
+    """
+    numbers = summary(aggregate, axis)
+    sections = [
+        _question(numbers),
+        _answer(aggregate, numbers),
+        _main(aggregate.layout.window_size, axis, figures),
+        _groups(figures),
+        _configs(numbers, figures),
+        _fork(figures),
+    ]
+    if search is not None:
+        sections.append(_search(search, figures))
+    sections += [_limits(), _run(facts)]
+    return Report(TITLE, tuple(sections), stamp)
+
+
+def _shown(figures: Mapping[str, SavedFigure], captions: Mapping[str, str]) -> tuple[PageFigure, ...]:
+    return tuple(PageFigure(figures[name], text) for name, text in captions.items() if name in figures)
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def points(advantage: float) -> str:
+    """Return a difference of success rates in percentage points, with its sign and without the unit."""
+    return f"{100 * advantage:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(advantage: float) -> str:
+    """Return a difference of success rates in percentage points, with its sign and the unit."""
+    return f"{points(advantage)} percentage points"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value as it is printed in a paper."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _question(numbers: Mapping[str, Any]) -> Section:
+    return Section(
+        "The question",
+        f"""
+In each session of a simulated therapy the client takes one of eight positions (octants) on the interpersonal
+circumplex and the therapist answers with one. An answer is *complementary* when it meets warmth with warmth
+and dominance with submission; its *octant distance* says how far it is from that, from 0 (perfectly
+complementary) to 4 (the opposite).
+
+Two therapists met the same clients. The **baseline** always answers complementarily. The **strategic
+therapist** (V2) can see the client's expectations and may answer non-complementarily for a while to change
+them. A parameter search has produced settings of the model ("configs") with all kinds of outcomes. Here
+**{numbers["n_configs"]:,} configs** from across that range were simulated with up to
+**{numbers["n_seeds_per_config"]:,} clients** each, once with either therapist: {numbers["total_pairs"]:,} pairs
+of therapies.
+
+How does the strategic therapist's complementarity evolve for clients whom only this therapist helps, for
+those whom only the baseline helps, and for all the others?
+""",
+    )
+
+
+def _answer(aggregate: Aggregate, numbers: Mapping[str, Any]) -> Section:
+    if not numbers["total_pairs"]:
+        return Section("The answer in brief", "No simulation is finished, so there is nothing to report yet.")
+    paired, shares = numbers["paired_advantage"], numbers["shares"]
+    configs = numbers["advantage_over_configs"]
+    rows = [
+        (
+            words,
+            f"{numbers['breakdown'][name]:,}",
+            percent(shares[name]["share"]),
+            f"{percent(shares[name]['low'])} to {percent(shares[name]['high'])}",
+        )
+        for name, words in CATEGORY_WORDS.items()
+    ]
+    direction = "more" if paired["advantage"] > 0 else "less"
+    difference = (
+        f"The strategic therapist succeeded {direction} often than the baseline"
+        if paired["advantage"]
+        else "Both therapists succeeded equally often"
+    )
+    final = [
+        f"* {words}: {numbers[f'{name}_final_mean_distance']:.2f}"
+        for name, words in (
+            ("v2_advantage", "only the strategic therapist helps"),
+            ("baseline_advantage", "only the baseline helps"),
+            ("remaining", "all others"),
+        )
+        if numbers[f"{name}_final_mean_distance"] is not None
+    ]
+    positive = int((aggregate.measured_advantage[aggregate.used] > 0).sum())
+    return Section(
+        "The answer in brief",
+        markdown_table(("What became of the client", "pairs", "share", "95 % interval"), rows)
+        + f"""
+
+{difference}: a difference of {signed(paired["advantage"])} (95 % interval {points(paired["low"])} to
+{points(paired["high"])}; McNemar's test on the pairs in which it mattered: {p_value(paired["mcnemar_p"])}).
+These intervals take every pair of therapies for independent and the configs as given. Taking the configs
+for a sample of what a search would find, the mean advantage of a config lies between
+{points(configs["low"])} and {points(configs["high"])} percentage points (95 % bootstrap interval over
+configs). The strategic therapist was ahead in {positive:,} of {numbers["n_configs"]:,} configs.
+
+Mean octant distance at the end of the curves (few therapies are left there):
+
+"""
+        + "\n".join(final)
+        + f"""
+
+The strategic therapist never left complementarity in {numbers["never_forked"]:,} pairs
+({percent(numbers["never_forked"] / numbers["total_pairs"])}). Dropouts at session 10:
+{numbers["dropouts"]["v2"]:,} with the strategic therapist, {numbers["dropouts"]["baseline"]:,} with the
+baseline.
+""",
+    )
+
+
+def _main(window_size: int, axis: AxisName, figures: Mapping[str, SavedFigure]) -> Section:
+    time = "session number" if axis == "session" else "share of the possible therapy"
+    other = "aggregated_complementarity_" + ("normalized" if axis == "session" else "session")
+    reading = (
+        f"Mean octant distance of the strategic therapist's answers by {time}. **Green**: only the strategic "
+        "therapist helped. **Red**: only the baseline helped. **Black**: all other clients. "
+        "Shaded: plus and minus one standard deviation between therapies."
+    )
+    return Section(
+        "The main figure",
+        f"""
+Each line is the mean over all clients of a group, of each client's last {window_size} sessions. A line at
+0 means that the therapist is perfectly complementary; a rise means deliberate departures from it. The shaded
+bands show how much single therapies differ. They are **not** confidence bands: the means themselves are known
+far better than that.
+""",
+        _shown(figures, {"aggregated_complementarity": reading, other: "The same on the other time axis."}),
+    )
+
+
+def _groups(figures: Mapping[str, SavedFigure]) -> Section:
+    return Section(
+        "Groups apart, and who is left",
+        """
+Successful clients leave therapy, so the right end of each line describes only those who are still in it.
+Where a category shrinks fast, a change of its mean can come from who leaves rather than from what the
+therapist does.
+""",
+        _shown(
+            figures,
+            {
+                "categories": "The four categories one by one, mean and one standard deviation.",
+                "survivorship": "How many simulations each point of the lines stands on (left, logarithmic), "
+                "and which share of the category is still in therapy (right).",
+                "bootstrap": "How much the lines owe to the configs that happen to be in the sample: 95 % of "
+                "1,000 resamples of whole configs. More clients per config would not narrow these bands.",
+            },
+        ),
+    )
+
+
+def _configs(numbers: Mapping[str, Any], figures: Mapping[str, SavedFigure]) -> Section:
+    found = numbers["stored_against_measured"]
+    text = "The search stored an advantage for every config, measured on its own clients. "
+    if found["mean_stored"] is not None:
+        text += (
+            f"Measured again here, the tenth of the configs with the largest stored advantage goes from "
+            f"{points(found['top_stored'])} to {signed(found['top_measured'])}; over all configs the mean is "
+            f"{points(found['mean_stored'])} stored and {signed(found['mean_measured'])} measured. "
+        )
+    if found["spearman"] is not None:
+        text += f"Ranks agree with Spearman's \N{GREEK SMALL LETTER RHO} = {found['spearman']:.2f} "
+        text += f"({p_value(found['spearman_p'])}). "
+    text += (
+        "That the best ones lose is expected: a search that picks the largest of many noisy values "
+        "also picks lucky ones (the winner's curse). `per_config.csv` lists every config with its interval."
+    )
+    return Section(
+        "Config by config",
+        text,
+        _shown(
+            figures,
+            {
+                "advantage_agreement": "Left: stored against measured advantage, one point a config, with "
+                "95 % intervals. Right: both, averaged over equally large groups of configs.",
+                "distance_map": "One row per config, one column per session, one panel per group. Gray: no "
+                "client of this group is in therapy.",
+            },
+        ),
+    )
+
+
+def _fork(figures: Mapping[str, SavedFigure]) -> Section:
+    return Section(
+        "Around the first strategic answer",
+        """
+Departures start at different times for different clients, which blurs the lines above. Here session 0 is the
+first non-complementary answer of each therapy; before it both therapists behave identically. Clients with
+whom the strategic therapist stayed complementary throughout are not part of this figure.
+""",
+        _shown(
+            figures,
+            {
+                "fork_aligned": "Mean distance by sessions from the first non-complementary answer, by "
+                "category. The rise over the first sessions is partly the moving window filling up."
+            },
+        ),
+    )
+
+
+def _search(search: SearchFindings, figures: Mapping[str, SavedFigure]) -> Section:
+    frame = search.frame
+    if frame.empty:
+        return Section("The search behind the configs", "The search holds no complete trial.")
+    negative = negative_results(frame)
+    tests = significance(frame, search.n_seeds)
+    agreement = convergence(frame)
+    parts = [
+        f"{negative['n_trials']:,} trials with {search.n_seeds:,} clients each. The strategic therapist was "
+        f"ahead in {negative['n_positive']:,}, level in {negative['n_zero']:,} and behind in "
+        f"{negative['n_negative']:,}; the largest advantage is {points(negative['largest_advantage'])}, "
+        f"the smallest {signed(negative['smallest_advantage'])}."
+    ]
+    if not tests.empty:
+        held = int((tests["fisher_bonferroni_p"] < 0.05).sum())
+        parts.append(
+            f"Of the {len(tests)} best trials {held} differ from the baseline at 5 % after correction for "
+            f"all {len(frame):,} trials (Fisher's exact test, Bonferroni). Both therapists met the same "
+            "clients, which these tests ignore, so they are conservative."
+        )
+        rows = [
+            (
+                int(row.number),
+                f"{row.value:+.3f}",
+                percent(row.omniscient_success),
+                percent(row.complementary_success),
+                f"{row.fisher_p:.2g}",
+                f"{row.z_p:.2g}",
+                f"{row.fisher_bonferroni_p:.2g}",
+            )
+            for row in tests.itertuples()
+        ]
+        header = ("trial", "advantage", "strategic", "baseline", "Fisher p", "z-test p", "corrected p")
+        parts.append(markdown_table(header, rows))
+    if len(agreement):
+        labels = {
+            label: ", ".join(f"`{name}`" for name in agreement["parameter"][agreement["label"] == label])
+            for label in ("TIGHT", "MODERATE", "WIDE")
+        }
+        parts.append(
+            "How closely the 15 best trials agree on a parameter (interquartile range over range):\n\n"
+            + "\n".join(f"* {label}: {names}" for label, names in labels.items() if names)
+        )
+    inert = " and ".join(f"`{name}`" for name in INERT_IN_V2)
+    parts.append(f"{inert} have no influence on V2; whatever importance they get is noise.")
+    captions = {
+        "search_history": "Advantage of every trial, and the best so far.",
+        "search_importance": "Which parameters distinguish the best trials (PED-ANOVA).",
+        "search_parallel": "The best 15 trials, parameter by parameter.",
+        "search_success": "Success of both therapists in every trial; advantage by the baseline's success.",
+        "search_contrast": "Best against worst tenth of the trials, and agreement of the best.",
+        "search_power": "How many clients it takes to confirm the best trial with fresh ones.",
+        "search_negative": "All advantages, also those that are none.",
+    }
+    return Section("The search behind the configs", "\n\n".join(parts), _shown(figures, captions))
+
+
+def _limits() -> Section:
+    return Section(
+        "What to keep in mind",
+        """
+* This is a model. "Client" and "therapist" are programs; nothing here was measured on people.
+* The same clients (seeds) meet every config, so pairs of different configs are not independent of each other.
+* A client's random numbers, its utility matrix and its remembered past start from the same seed. This follows
+  the reference implementation and is kept for exact comparability.
+* Configs were chosen *because* of their place in the spectrum of advantages. Means over configs describe that
+  sample.
+* Clients that the search has seen may be among those simulated here. A confirmatory run uses other seeds
+  (`seed_offset`, for example 1,000,000).
+* A client who misperceives an answer takes it for the most frequent of the last 15, whatever the therapist's
+  `perception_window` is.
+""",
+    )
+
+
+def _run(facts: Mapping[str, Any]) -> Section:
+    return Section("About this run", markdown_table(("what", "value"), [(k, v) for k, v in facts.items()]))
