@@ -16,6 +16,7 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	mkdir -p $(VENV)/typing/quintet && ln -sfn ../../../jobs ../../../shard ../../../merge ../../../slurm $(VENV)/typing/quintet/
 	touch $@
 
 demo: setup ## run every study in miniature and list its figures

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..shard.attempts import utc_now
 from ..shard.context import Context, inputs_digest, study_module
 from ..shard.errors import Exit, QuintetError
-from ..shard.partial import Card, file_digest
+from ..shard.partial import Card, file_digest, read_card
 from ..shard.publish import replace_file
 from ..shard.run import Run
 from ..shard.snapshot import running_code_sha256
@@ -29,6 +29,7 @@ from .reduce import write_rows, write_stats
 from .report import render, study_merge
 
 if TYPE_CHECKING:
+    from ..shard.run import Plan
     from ..shard.scan import Depth, Found
 
 Say = Callable[[str], None]
@@ -150,15 +151,10 @@ def fold_in(context: Context, draft: Draft) -> None:
             draft.write(name, array)
 
 
-def late_plans(context: Context) -> list[Any]:
+def late_plans(context: Context) -> list[Plan]:
     """Return the plans of the phases whose units this phase's result decides."""
-    run, name = context.run, context.phase.name
-    plans = []
-    for other in run.phases():
-        plan = run.plan(other)
-        if plan.after[-1:] == (name,) and Context.of(run, other).phase.units is None:
-            plans.append(plan)
-    return plans
+    plans = map(context.run.plan, context.run.phases())
+    return [plan for plan in plans if plan.late and plan.after[-1:] == (context.phase.name,)]
 
 
 def count_late_units(context: Context, names: list[str]) -> None:
@@ -204,8 +200,6 @@ def report_digest(run: Run) -> str:
 
 def result_card(run: Run, phase: str) -> str | None:
     """Return the payload digest of a phase's result, None where it is not merged."""
-    from ..shard.partial import read_card
-
     try:
         return read_card(run.merged(phase)).pd
     except (OSError, ValueError):

@@ -137,6 +137,9 @@ def save(
             color="white",
             bbox={"facecolor": STAMP_COLOR, "edgecolor": "none", "boxstyle": "square,pad=0.3"},
         )
+    # Arranged once; the same places hold for all three pictures.
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine("none")
     page = io.BytesIO()
     nothing = dict.fromkeys(("CreationDate", "ModDate", "Creator", "Producer"))
     drawn.savefig(page, format="pdf", metadata=nothing)

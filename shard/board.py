@@ -93,9 +93,10 @@ def use(found: Use | None, unit: str) -> str:
 
 def cpu(progress: PhaseProgress) -> str:
     """Return CPU hours used, with what of it was wasted."""
-    wasted = f", {progress.wasted_cpu_h:.2g} wasted" if progress.wasted_cpu_h else ""
+    wasted = f", {progress.wasted_cpu_h:.2g} h wasted" if progress.wasted_cpu_h else ""
     lost = f", {progress.attempts_lost} unrecorded" if progress.attempts_lost else ""
-    return f"{progress.cpu_h:.3g} h{wasted}{lost}"
+    used = f"{progress.cpu_h:.3g} h" if progress.cpu_h >= 0.01 else f"{3600 * progress.cpu_h:.1f} s"
+    return f"{used}{wasted}{lost}"
 
 
 def attempts(progress: PhaseProgress) -> str:
@@ -202,6 +203,8 @@ def stacked_rows(phases: Sequence[PhaseProgress], width: int) -> RenderableType:
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
         for label, text in facts(progress):
+            if text == "–":
+                continue
             grid.add_row(f"  {label}", text)
         rows += [head, line, grid]
     return Group(*rows)

@@ -6,7 +6,7 @@
 umask 027
 child='' caught='' early='' terminated=''
 # Passes a signal on, also one that comes before there is a process to pass it to.
-# shellcheck disable=SC2317,SC2329 # called by the traps
+# shellcheck disable=SC2034,SC2317,SC2329 # called by the traps; what it sets is read by element.sh
 forward() {
   caught=1
   [ "$1" = TERM ] && terminated=1

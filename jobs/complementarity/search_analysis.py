@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.stats.power import NormalIndPower
-from statsmodels.stats.proportion import proportion_effectsize, proportions_ztest
+from scipy.special import ndtri
 
 from .selection import usable
 
@@ -114,10 +112,13 @@ def significance(frame: pd.DataFrame, n_seeds: int, top: int = 10) -> pd.DataFra
         Per trial `number`, `value`, both rates, `fisher_p`, `z`, `z_p` (two-sided) and `fisher_bonferroni_p`,
         `z_bonferroni_p`, multiplied by the number of trials and at most 1.
     """
+    from scipy.stats import fisher_exact
+    from statsmodels.stats.proportion import proportions_ztest
+
     records = []
     for row in best_trials(frame.dropna(subset=list(RATES[:2])), top).to_dict("records"):
         k, b = (round(row[rate] * n_seeds) for rate in RATES[:2])
-        fisher = float(stats.fisher_exact([[k, n_seeds - k], [b, n_seeds - b]]).pvalue)
+        fisher = float(fisher_exact([[k, n_seeds - k], [b, n_seeds - b]]).pvalue)
         z, z_p = (0.0, 1.0) if k + b in (0, 2 * n_seeds) else proportions_ztest([k, b], [n_seeds, n_seeds])
         records.append(
             {
@@ -206,13 +207,16 @@ def power_projection(
     Returns:
         Table `n_seeds`, `power`; and the number of clients for a power of 80 %, infinite for equal rates.
     """
+    from statsmodels.stats.power import NormalIndPower
+    from statsmodels.stats.proportion import proportion_effectsize
+
     effect = abs(proportion_effectsize(rate, baseline_rate))
     alpha = SIGNIFICANCE / n_tests
     if effect == 0:
         return pd.DataFrame({"n_seeds": seeds, "power": alpha}), float("inf")
     test = NormalIndPower()
     power = [float(test.power(effect, n, alpha)) for n in seeds]
-    needed = ((stats.norm.isf(alpha / 2) + stats.norm.ppf(POWER)) / effect) ** 2 * 2
+    needed = ((-ndtri(alpha / 2) + ndtri(POWER)) / effect) ** 2 * 2
     return pd.DataFrame({"n_seeds": seeds, "power": power}), float(np.ceil(needed))
 
 

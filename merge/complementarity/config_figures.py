@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ...jobs.complementarity.aggregate import Aggregate
@@ -10,6 +13,7 @@ from ...jobs.complementarity.statistics import paired_advantage, stored_against_
 from ..style import MUTED, figure, say_empty
 from .figures import AXIS_LABELS, BLACK, BLUE, RED, counted
 
+EMPTY_COLOR = "#E9E9E9"
 MAP_GROUPS = (
     ("V2 Advantage", (0,)),
     ("Baseline Advantage", (1,)),
@@ -73,17 +77,13 @@ def draw_distance_map(aggregate: Aggregate) -> Figure:
     present = [grid[np.isfinite(grid)] for grid in maps]
     values = np.concatenate(present) if present else np.empty(0)
     highest = max(float(np.percentile(values, 99.5)) if len(values) else 0.0, 0.1)
-    shown = None
+    scale = ScalarMappable(Normalize(0, highest), colormaps["viridis"].with_extremes(bad=EMPTY_COLOR))
     for axes, (label, _), grid in zip(panels, MAP_GROUPS, maps, strict=True):
         axes.grid(visible=False)
-        axes.set_facecolor("#E9E9E9")
-        shown = axes.imshow(
-            np.ma.masked_invalid(grid),
+        axes.imshow(
+            scale.to_rgba(np.ma.masked_invalid(grid), bytes=True),
             aspect="auto",
             interpolation="nearest",
-            cmap="viridis",
-            vmin=0,
-            vmax=highest,
             extent=(0.5, grid.shape[1] + 0.5, len(order) + 0.5, 0.5),
         )
         axes.set_title(label, fontweight="bold")
@@ -92,7 +92,6 @@ def draw_distance_map(aggregate: Aggregate) -> Figure:
     labels = [f"{advantage[order[tick - 1]]:+.3f}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
     panels[0].set_yticks(ticks, labels)
     panels[0].set_ylabel(f"{counted(len(order))} configs by measured advantage, largest on top")
-    if shown is not None:
-        bar = drawn.colorbar(shown, ax=list(panels), shrink=0.8, extend="max")
-        bar.set_label("Mean octant distance (gray: no such client in therapy)")
+    bar = drawn.colorbar(scale, ax=list(panels), shrink=0.8, extend="max")
+    bar.set_label("Mean octant distance (gray: no such client in therapy)")
     return drawn

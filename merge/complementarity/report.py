@@ -104,8 +104,8 @@ Two therapists met the same clients. The **baseline** always answers complementa
 therapist** (V2) can see the client's expectations and may answer non-complementarily for a while to change
 them. A parameter search has produced settings of the model ("configs") with all kinds of outcomes. Here
 **{numbers["n_configs"]:,} configs** from across that range were simulated with up to
-**{numbers["n_seeds_per_config"]:,} clients** each, once with either therapist: {numbers["total_pairs"]:,} pairs
-of therapies.
+**{numbers["n_seeds_per_config"]:,} clients** each, once with either therapist:
+{numbers["total_pairs"]:,} pairs of therapies.
 
 How does the strategic therapist's complementarity evolve for clients whom only this therapist helps, for
 those whom only the baseline helps, and for all the others?

@@ -96,8 +96,7 @@ def draw_parallel(frame: pd.DataFrame, top: int = 15) -> Figure:
     axes.tick_params(bottom=False)
     axes.grid(visible=False)
     axes.set_title(
-        f"The {len(best)} best trials (darkest: advantage {best['value'].iloc[0]:+.3f}); "
-        "numbers: range of all trials"
+        f"The {len(best)} best trials (darkest: advantage {best['value'].iloc[0]:+.3f}); numbers: range of all trials"
     )
     return drawn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 from pathlib import Path
 
 import click
@@ -39,11 +40,12 @@ def command(run: Path, phase: str | None, quarantine: bool, spot: int, seed: int
         moved |= any(item.moved for item in verdict.bad)
         if spot and context.plan.kind == "map" and context.plan.units and not waits_for(opened, context.plan):
             sound &= print_spots(opened, context, spot, rng)
+    quoted = shlex.quote(str(run))
     if moved:
         again = "bin/submit {} --missing-only" if (run / "submissions.jsonl").exists() else "bin/local {}"
-        print(f"to make again what was set aside: {again.format(run)}")
+        print(f"to make again what was set aside: {again.format(quoted)}")
     elif not sound and not quarantine:
-        print(f"to set bad files aside: bin/verify {run} --quarantine")
+        print(f"to set bad files aside: bin/verify {quoted} --quarantine")
     return Exit.OK if sound else Exit.CHECK
 
 

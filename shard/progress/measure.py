@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -173,17 +174,18 @@ def is_merged(run: Run, plan: Plan, inputs: str) -> bool:
 def next_step(run: Run, phases: Sequence[PhaseProgress]) -> str:
     """Return the command that goes on, in one line."""
     submitted = (run.path / "submissions.jsonl").exists()
+    name = shlex.quote(str(run.path))
     for progress in phases:
         if progress.merged and progress.complete:
             continue
         if progress.trouble:
             return progress.trouble
         if progress.active:
-            return f"{progress.phase} is under way: bin/status {run.path} --watch 30"
+            return f"{progress.phase} is under way: bin/status {name} --watch 30"
         if progress.complete:
-            return f"bin/merge {run.path} {progress.phase}"
-        again = f"bin/submit {run.path} --missing-only" if submitted else f"bin/local {run.path}"
+            return f"bin/merge {name} {progress.phase}"
+        again = f"bin/submit {name} --missing-only" if submitted else f"bin/local {name}"
         if progress.failed_shards and not progress.retries:
-            return f"see bin/status {run.path} --failed and mend that; then {again}"
+            return f"see bin/status {name} --failed and mend that; then {again}"
         return again
-    return f"complete: the report is in {run.path}/report"
+    return f"complete: the report is in {name}/report"

@@ -89,7 +89,7 @@ def planned(folder: Path, shards: int, config: Config | None = None, late_shards
         plan = Plan(
             "synthetic", phase.name, phase.kind, f"{phase.name:0<64}", {"git_commit": "unknown", "git_dirty": False},
             7, phase.units, phase.block_size, blocks, ((0, blocks),) * 2 if phase.kind == "pull" else ranges,
-            phase.after, (), {}, {},
+            phase.after, (), {}, {}, late=phase.units is None,
         )  # fmt: skip
         (run.path / "plan" / f"{phase.name}.json").write_bytes(dumped(plan.to_json()))
     overview = {"study": "synthetic", "phases": [phase.name for phase in table], "config": config.model_dump()}

@@ -1,4 +1,4 @@
-"""A private, real Slurm on this machine: own folder, own ports, own munge; nothing of the system's is used or changed."""
+"""A private, real Slurm on this machine: own folder, ports and munge; nothing of the system's is used or changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from quintet.slurm.queue import Slurm
 
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol")
 START_SECONDS = 30.0
+FOR_ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb")
 NODES = ("n1", "n2")
 
 CONFIG = """\
@@ -56,18 +57,42 @@ SlurmdParameters=config_overrides
 PropagateResourceLimits=NONE
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/log/jobcomp.txt
-AccountingStorageType=accounting_storage/none
+{accounting}
 DefMemPerCPU=64
 NodeName=n1 NodeHostName={host} NodeAddr=127.0.0.1 Port={port1} CPUs=16 RealMemory=64000 State=UNKNOWN
 NodeName=n2 NodeHostName={host} NodeAddr=127.0.0.1 Port={port2} CPUs=16 RealMemory=64000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=00:10:00 State=UP
 """
 
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/msock/munge.socket
+AccountingStorageEnforce=associations,limits,qos"""
+DATABASE = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/msock/munge.socket,cred_expire=5
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser={user}
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_acct
+LogFile={folder}/log/slurmdbd.log
+PidFile={folder}/run/slurmdbd.pid
+"""
 
-def absent() -> str | None:
-    """Return why there can be no cluster here, None where there can."""
+
+def absent(more: Sequence[str] = ()) -> str | None:
+    """Return why there can be no cluster here, None where there can; `more` names further programs."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = [name for name in NEEDED if shutil.which(name, path=path) is None]
+    missing = [name for name in (*NEEDED, *more) if shutil.which(name, path=path) is None]
     return f"not installed: {', '.join(missing)} (Debian: slurm-wlm munge)" if missing else None
 
 
@@ -92,10 +117,14 @@ def free_ports(count: int) -> int:
 class Cluster:
     """munged, slurmctld and two slurmd as children of this process, in sessions of their own."""
 
-    def __init__(self, folder: Path, max_array_size: int = 1001, max_job_count: int = 20000) -> None:
+    def __init__(
+        self, folder: Path, max_array_size: int = 1001, max_job_count: int = 20000, max_submit: int | None = None
+    ) -> None:
         self.folder = folder
+        self._max_submit = max_submit  # per user; needs accounting, which is started for it
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        port = free_ports(3)
+        port = free_ports(5)
+        self._database_port = port + 4
         host = socket.gethostname().split(".")[0]
         for name in ("munge", "msock", "state", "log", "run", *(f"spool/{node}" for node in NODES)):
             (folder / name).mkdir(parents=True, mode=0o755)
@@ -114,6 +143,14 @@ class Cluster:
                 user=getpass.getuser(),
                 max_array_size=max_array_size,
                 max_job_count=max_job_count,
+                accounting=NO_ACCOUNTING if max_submit is None else ACCOUNTING.format(folder=folder, port=port + 3),
+            )
+        )
+        database = folder / "slurmdbd.conf"
+        database.touch(0o600)
+        database.write_text(
+            DATABASE.format(
+                folder=folder, host=host, port=port + 3, user=getpass.getuser(), database_port=self._database_port
             )
         )
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "SBATCH"))}
@@ -130,24 +167,57 @@ class Cluster:
             + [f"--pid-file={munge}/pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed"],
         )
         self._until(sock.exists, "munged's socket")
+        if self._max_submit is not None:
+            self._start_accounting(self._max_submit)
         self._spawn("slurmctld", ["slurmctld", "-D", "-c"])
         for node in NODES:
             self.start_node(node)
         self._until(lambda: self.node_states() == dict.fromkeys(NODES, "idle"), "idle nodes")
 
+    def _start_accounting(self, max_submit: int) -> None:
+        """Start a database of our own and slurmdbd, and let this user submit so many jobs."""
+        data, sock, user = self.folder / "db", self.folder / "run" / "my.sock", getpass.getuser()
+        install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", f"--user={user}", "--skip-test-db"]
+        self.command(*install, "--auth-root-authentication-method=normal")
+        serve = ["mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={sock}", f"--port={self._database_port}"]
+        self._spawn("mariadbd", [*serve, "--bind-address=127.0.0.1", f"--user={user}", "--skip-name-resolve"])
+        client = ["mariadb", "--no-defaults", "-u", "root", f"--socket={sock}", "-e"]
+        self._until(lambda: sock.exists() and self._answers(*client, "select 1"), "the database")
+        self.command(*client, "create user slurm@'127.0.0.1' identified by 'slurm'")
+        self.command(*client, "create database slurm_acct; grant all on slurm_acct.* to slurm@'127.0.0.1'")
+        self._spawn("slurmdbd", ["slurmdbd", "-D"])
+        self._until(lambda: self._answers("sacctmgr", "-n", "show", "cluster"), "slurmdbd")
+        self.command("sacctmgr", "-i", "add", "cluster", "suite")
+        self.command("sacctmgr", "-i", "add", "account", "lab")
+        self.command("sacctmgr", "-i", "add", "user", user, "account=lab", f"maxsubmitjobs={max_submit}", check=False)
+        self.command("sacctmgr", "-i", "modify", "user", user, "set", "defaultaccount=lab", check=False)
+        self.command(
+            "sacctmgr", "-i", "modify", "user", user, "where", "account=lab", "set", f"maxsubmitjobs={max_submit}"
+        )
+
+    def _answers(self, *arguments: str) -> bool:
+        return subprocess.run(arguments, env=self.environment, capture_output=True, timeout=60).returncode == 0
+
     def _spawn(self, name: str, arguments: Sequence[str]) -> None:
         with (self.folder / "log" / f"{name}.out").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                arguments, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                arguments,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
-    def _until(self, condition, what: str) -> None:
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + START_SECONDS
         while not condition():
             dead = [name for name, process in self._processes.items() if process.poll() is not None]
             if dead or time.monotonic() > end:
                 log = self.folder / "log" / f"{(dead or ['slurmctld'])[0]}.out"
-                raise RuntimeError(f"waiting for {what}: {', '.join(dead) or 'nobody'} has exited; {log.read_text()[-1000:]}")
+                raise RuntimeError(
+                    f"waiting for {what}: {', '.join(dead) or 'nobody'} has exited; {log.read_text()[-1000:]}"
+                )
             time.sleep(0.01)
 
     def start_node(self, node: str) -> None:
@@ -185,7 +255,9 @@ class Cluster:
         while time.monotonic() < end and self.command("squeue", "-h", check=False).strip():
             time.sleep(0.1)
 
-    def command(self, *arguments: str, check: bool = True, extra: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+    def command(
+        self, *arguments: str, check: bool = True, extra: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> str:
         """Run one of Slurm's commands against this cluster; return its output."""
         done = subprocess.run(
             arguments, env={**self.environment, **(extra or {})}, cwd=cwd, capture_output=True, text=True, timeout=60
@@ -233,7 +305,7 @@ class Cluster:
     def node_states(self) -> dict[str, str]:
         """Return the state of each node."""
         lines = self.command("sinfo", "-h", "-N", "-o", "%N %t", check=False).splitlines()
-        return {name: state for name, state in (line.split() for line in lines)}
+        return dict(line.split() for line in lines)
 
     def desk(self) -> Slurm:
         """Return the suite's own access to this cluster."""

@@ -104,7 +104,9 @@ def publish_shard(run: Run, phase: str, shard: int) -> None:
 def publish_merged(run: Run, phase: str) -> None:
     """Write a valid result of a phase."""
     item = run.plan(phase)
-    card = Card("toy", phase, 0, 0, item.blocks, item.config_sha256[:16], inputs_digest(run, item), units=item.units or 0)
+    card = Card(
+        "toy", phase, 0, 0, item.blocks, item.config_sha256[:16], inputs_digest(run, item), units=item.units or 0
+    )
     run.merged(phase).parent.mkdir(exist_ok=True)
     run.merged(phase).write_bytes(build(card, {"rows/value": [1.0]}, {})[0])
 

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from quintet.shard.errors import Exit
 from quintet.shard.run import Run
 from quintet.slurm.journal import Entry, Journal
@@ -68,10 +67,10 @@ def test_chain_on_slurm_gives_the_bits_of_a_local_run(
     site.submit(run)
     site.wait(run)
     assert payloads(run) == expected
-    logs = [path for path in (run / "logs").rglob("*.log")] if (run / "logs").is_dir() else []
+    logs = list((run / "logs").rglob("*.log")) if (run / "logs").is_dir() else []
     assert logs == [], "\n".join(path.read_text() for path in logs)
     assert "complete" in site.submit(run, "--missing-only")
-    assert len([entry for entry in Journal(Run(run)).entries]) == 12
+    assert len(list(Journal(Run(run)).entries)) == 12
 
 
 def test_failed_elements_stop_the_chain_and_missing_only_completes_it(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from .cluster import Cluster, running_cluster
-from .planned import plan, planned, publish_shard
-
+from quintet.shard.errors import Exit
 from quintet.shard.run import Run
 from quintet.slurm.journal import Journal
 from quintet.slurm.submission import Wishes, submit
+
+from .cluster import FOR_ACCOUNTING, Cluster, absent, running_cluster
+from .planned import plan, planned, publish_shard
 
 pytestmark = pytest.mark.slurm
 PROJECT = Path(__file__).resolve().parents[2]
@@ -129,7 +129,7 @@ def test_lost_node_gives_its_elements_back(slurm: Cluster, tmp_path: Path) -> No
 
 
 def test_an_array_never_holds_what_is_queued_published_or_another_arrays(slurm: Cluster, tmp_path: Path) -> None:
-    run = planned(tmp_path / "run", plan("simulate", 6), behaviour={shard: "wait 0" for shard in range(6)})
+    run = planned(tmp_path / "run", plan("simulate", 6), behaviour=dict.fromkeys(range(6), "wait 0"))
     publish_shard(run, "simulate", 4)
     submit(run, slurm.desk(), Wishes())
     first = array_of(run)
@@ -161,7 +161,7 @@ def test_hand_script_runs_elements_and_keeps_only_the_logs_of_failures(slurm: Cl
 
 
 @pytest.fixture(scope="module")
-def small_cluster(slurm_is_here: None, tmp_path_factory: pytest.TempPathFactory):
+def small_cluster(slurm_is_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running_cluster(tmp_path_factory.mktemp("small"), max_array_size=11) as cluster:
         yield cluster
 
@@ -176,10 +176,29 @@ def test_more_shards_than_an_array_may_have_become_several_arrays(small_cluster:
     assert logs(run) == {}
 
 
-def test_batch_scripts_pass_shellcheck(tmp_path: Path) -> None:
-    shellcheck = shutil.which("shellcheck") or str(Path(sys.executable).parent / "shellcheck")
-    run = planned(tmp_path / "run", plan("simulate", 1), behaviour={})
-    scripts = [PROJECT / "slurm" / name for name in ("element.sh", "environment.sh", "complementarity.sbatch")]
-    done = subprocess.run([shellcheck, "-x", *scripts], capture_output=True, text=True, cwd=PROJECT)
-    assert done.returncode == 0, done.stdout
-    assert run.path.is_dir()
+@pytest.fixture(scope="module")
+def limited_cluster(slurm_is_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    reason = absent(FOR_ACCOUNTING)
+    if reason is not None:
+        pytest.skip(f"accounting is {reason} slurmdbd mariadb-server")
+    with running_cluster(tmp_path_factory.mktemp("limited"), max_submit=12) as cluster:
+        yield cluster
+
+
+def test_limit_per_user_takes_what_fits_and_a_repetition_goes_on(limited_cluster: Cluster, tmp_path: Path) -> None:
+    run = planned(tmp_path / "run", plan("simulate", 30), behaviour={})
+    desk = limited_cluster.desk()
+    codes: list[int] = []
+    while not codes or (codes[-1] == Exit.UNAVAILABLE and len(codes) < 12):
+        outcome = submit(run, desk, Wishes())
+        codes.append(outcome.code)
+        limited_cluster.wait(*outcome.jobs)
+        for shard in range(30):
+            if starts(run, shard) and not run.shard_file("simulate", shard).exists():
+                publish_shard(run, "simulate", shard)
+    assert codes[0] == Exit.UNAVAILABLE
+    assert codes[-1] == Exit.OK
+    assert [len(starts(run, shard)) for shard in range(30)] == [1] * 30
+    assert "pending" in [entry.kind for entry in Journal(run).entries]
+    job = array_of(run)
+    assert set(desk.endings([job]).values()) == {"COMPLETED"}, "the accounting is read where there is one"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from quintet.shard.errors import Exit, QuintetError
 from quintet.slurm.sbatch import Job, array_script, clock, merge_script, signal_seconds, template
 from quintet.slurm.site import EXTRA, Site, read_site
 
+PROJECT = Path(__file__).resolve().parents[2]
 RESOURCES = {"cpus": 2, "mem_mb": 1500, "gpus": 1, "time_s": 7200, "threads": 2}
 HOSTILE = st.one_of(
     st.text(max_size=40),
@@ -44,8 +47,8 @@ HOSTILE = st.one_of(
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def job(run: str = "/data/run", phase: str = "simulate", python: str = "/env/bin/python", **resources: object) -> Job:
-    return Job(Path(run), "toy", phase, python, {**RESOURCES, **resources})
+def job(run: str = "/data/run", python: str = "/env/bin/python", more: Mapping[str, object] | None = None) -> Job:
+    return Job(Path(run), "toy", "simulate", python, {**RESOURCES, **(more or {})})
 
 
 def directives(script: str) -> list[str]:
@@ -76,7 +79,9 @@ def assigned(script: str, name: str) -> str:
 
 
 def test_plain_script_follows_the_template_and_asks_for_what_the_plan_says() -> None:
-    script = array_script(Site(partition="short,long", account="lab"), job(), Path("/data/run/slurm/simulate-1.map"), 1500)
+    script = array_script(
+        Site(partition="short,long", account="lab"), job(), Path("/data/run/slurm/simulate-1.map"), 1500
+    )
     assert_follows_template(script, "array.sbatch.in")
     assert directives(script) == [
         "--job-name=toy.simulate",
@@ -119,7 +124,8 @@ def test_hostile_paths_are_quoted_or_refused(path: str, python: str, scratch: st
 @given(value=HOSTILE, key=st.sampled_from(["partition", "account", "qos", "phase", "study", "extra", "modules"]))
 def test_hostile_words_never_reach_a_script(value: str, key: str) -> None:
     try:
-        site = Site(**{key: [value] if key in {"extra", "modules"} else value}) if key in Site.model_fields else Site()
+        wish = {key: [value] if key in {"extra", "modules"} else value}
+        site = Site.model_validate(wish if key in Site.model_fields else {})
         phase = value if key == "phase" else "simulate"
         study = value if key == "study" else "toy"
         work = Job(Path("/data/run"), study, phase, "python3", RESOURCES)
@@ -205,15 +211,16 @@ def test_bad_site_files_are_told_in_one_short_line(text: str, word: str, tmp_pat
 
 
 def test_shipped_site_file_is_valid_and_wishes_nothing() -> None:
-    assert read_site(Path(__file__).resolve().parents[2] / "configs" / "site.yaml") == Site()
+    assert read_site(PROJECT / "configs" / "site.yaml") == Site()
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("time_s", 0), ("time_s", "1\n#SBATCH"), ("cpus", 1.5), ("gpus", -1), ("threads", True), ("partition", "a b")]
+    ("key", "value"),
+    [("time_s", 0), ("time_s", "1\n#SBATCH"), ("cpus", 1.5), ("gpus", -1), ("threads", True), ("partition", "a b")],
 )
 def test_hostile_resources_are_refused(key: str, value: object) -> None:
     with pytest.raises(QuintetError) as raised:
-        array_script(Site(), job(**{key: value}), Path("/data/run/a.map"), 10)
+        array_script(Site(), job(more={key: value}), Path("/data/run/a.map"), 10)
     assert raised.value.code is Exit.USAGE
     assert key in str(raised.value)
 
@@ -224,3 +231,13 @@ def test_clock_and_signal_leave_time_for_a_block() -> None:
     assert signal_seconds(3600, 1.0) == 180
     assert signal_seconds(36000, 300.0) == 390
     assert signal_seconds(60, 1.0) == 20
+
+
+def test_batch_scripts_pass_shellcheck(tmp_path: Path) -> None:
+    shellcheck = shutil.which("shellcheck") or str(Path(sys.executable).parent / "shellcheck")
+    (tmp_path / "array.sbatch").write_text(array_script(Site(modules=["gcc/12"]), job(), Path("/data/run/a.map"), 10))
+    (tmp_path / "merge.sbatch").write_text(merge_script(Site(), job(), 1, True))
+    shipped = [PROJECT / "slurm" / name for name in ("element.sh", "environment.sh", "complementarity.sbatch")]
+    for script in (*shipped, tmp_path / "array.sbatch", tmp_path / "merge.sbatch"):
+        done = subprocess.run([shellcheck, "-x", script], capture_output=True, text=True, cwd=PROJECT)
+        assert done.returncode == 0, done.stdout

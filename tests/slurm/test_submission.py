@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
-from .planned import plan, planned, publish_merged, publish_shard, record_attempt
-
 from quintet.shard.errors import Exit, QuintetError
 from quintet.shard.run import Run
 from quintet.slurm.journal import Journal
 from quintet.slurm.queue import ArrayTooLargeError, QueueFullError, Rehearsal, Slurm
 from quintet.slurm.submission import Wishes, submit
 from quintet.slurm.watch import until_done
+
+from .planned import plan, planned, publish_merged, publish_shard, record_attempt
 
 
 class Desk:
@@ -48,7 +48,9 @@ class Desk:
         self.cancelled += jobs
         gone = set(self.cancelled)
         self.alive = {
-            name: state for name, state in self.alive.items() if name.partition("_")[0] not in gone or state != "PENDING"
+            name: state
+            for name, state in self.alive.items()
+            if name.partition("_")[0] not in gone or state != "PENDING"
         }
 
     def largest_array(self) -> int:
@@ -68,14 +70,13 @@ def quiet(line: str) -> None:
     return
 
 
-def chain(folder: Path, **values: str) -> Run:
+def chain(folder: Path) -> Run:
     return planned(
         folder,
         plan("search", 2, kind="pull", shards=((0, 2),) * 2),
         plan("select", 1, after=("search",)),
         plan("simulate", units=None, blocks=0, shards=((0, 0),) * 4, after=("select",)),
         plan("walk", 2),
-        **values,
     )
 
 
@@ -128,8 +129,8 @@ def test_dry_run_prints_the_lines_and_writes_nothing(tmp_path: Path) -> None:
         f"job1=$(sbatch --parsable --array=0-2 '{folder}/prepare-1.sbatch' 0)",
         f"job2=$(sbatch --parsable --dependency=afterany:$job1 '{folder}/prepare.merge-1.sbatch')",
         *(
-            f"job{number}=$(sbatch --parsable --array=0-{count - 1} --dependency=afterok:$job2 --kill-on-invalid-dep=yes "
-            f"'{folder}/simulate-1.sbatch' {offset})"
+            f"job{number}=$(sbatch --parsable --array=0-{count - 1} --dependency=afterok:$job2 "
+            f"--kill-on-invalid-dep=yes '{folder}/simulate-1.sbatch' {offset})"
             for number, offset, count in ((3, 0, 1000), (4, 1000, 1000), (5, 2000, 500))
         ),
         f"job6=$(sbatch --parsable --dependency=afterany:$job3:$job4:$job5:$job2 '{folder}/simulate.merge-1.sbatch')",
@@ -193,7 +194,7 @@ def test_complete_phases_cost_a_look(tmp_path: Path) -> None:
     publish_shard(run, "simulate", 1)
     publish_merged(run, "simulate")
     submit(run, desk, Wishes(), quiet)
-    assert [Path(words[-2]).name for words in desk.jobs.values()][0] == "fit-1.sbatch"
+    assert next(Path(words[-2]).name for words in desk.jobs.values()) == "fit-1.sbatch"
     assert desk.dependency("100") == ""
     desk.end("100", "101")
     publish_shard(run, "fit", 0)
@@ -233,7 +234,15 @@ def test_what_a_retry_cannot_mend_is_held_back_and_told(tmp_path: Path, code: in
 
 @pytest.mark.parametrize(
     ("codes", "held"),
-    [([70], False), ([70, 70], True), ([74, 74], False), ([74] * 3, True), ([75] * 9, False), ([69] * 9, False), ([70, 0, 70], False)]
+    [
+        ([70], False),
+        ([70, 70], True),
+        ([74, 74], False),
+        ([74] * 3, True),
+        ([75] * 9, False),
+        ([69] * 9, False),
+        ([70, 0, 70], False),
+    ]
     + [([None] * 4, False), ([None] * 5, True)],
 )
 def test_repeated_failures_end_with_a_person(tmp_path: Path, codes: list[int | None], held: bool) -> None:
@@ -254,7 +263,10 @@ def test_out_of_memory_is_retried_with_more_of_it(tmp_path: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{7 + kill}_{task}.log").write_text(f"quintet: element {7 + kill}_{task} ended with rc 137\n")
     submit(run, desk, Wishes(missing_only=True), quiet)
-    asked = {shards_of(run, f"simulate-{n}.map")[0]: (run.path / "slurm" / f"simulate-{n}.sbatch").read_text() for n in (1, 2, 3)}
+    asked = {
+        shards_of(run, f"simulate-{n}.map")[0]: (run.path / "slurm" / f"simulate-{n}.sbatch").read_text()
+        for n in (1, 2, 3)
+    }
     assert ["--mem=100M" in asked[2], "--mem=150M" in asked[0], "--mem=200M" in asked[1]] == [True] * 3
 
 
@@ -267,7 +279,7 @@ def test_one_phase_alone_needs_what_it_reads(tmp_path: Path) -> None:
         submit(run, desk, Wishes(phase="selekt"), quiet)
     assert raised.value.code is Exit.USAGE
     submit(run, desk, Wishes(phase="walk"), quiet)
-    assert [Path(words[-2]).name for words in desk.jobs.values()][0] == "walk-1.sbatch"
+    assert next(Path(words[-2]).name for words in desk.jobs.values()) == "walk-1.sbatch"
     assert len(desk.jobs) == 2
 
 
@@ -276,7 +288,10 @@ def test_two_submissions_at_once_take_turns(tmp_path: Path) -> None:
     with (run.path / "submissions.lock").open("w") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         process = subprocess.Popen(
-            [sys.executable, "-m", "quintet.slurm", str(run.path)], stderr=subprocess.PIPE, text=True, env={"PATH": "/nowhere"}
+            [sys.executable, "-m", "quintet.slurm", str(run.path)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PATH": "/nowhere"},
         )
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(2)
