@@ -27,7 +27,7 @@ STAMP_INCHES = 0.4
 STAMP_COLOR = "#B03A00"
 MUTED = "#595959"
 
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "mathtext.fontset": "dejavusans",
     "font.size": 11,
@@ -121,9 +121,7 @@ def save(
     if stamp:
         # The picture keeps its size; its panels make room for a strip that the stamp has to itself.
         strip = STAMP_INCHES / drawn.get_figheight()
-        drawn.set_layout_engine(
-            ConstrainedLayoutEngine(h_pad=PAD_INCHES, w_pad=PAD_INCHES, rect=(0, 0, 1, 1 - strip))
-        )
+        drawn.set_layout_engine(ConstrainedLayoutEngine(h_pad=PAD_INCHES, w_pad=PAD_INCHES, rect=(0, 0, 1, 1 - strip)))
         if drawn.get_suptitle():
             drawn.suptitle(drawn.get_suptitle(), y=1 - strip, fontsize=15)
         drawn.text(

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .partial import Card, build, opened, read_arrays
+from .partial import Card, build, read_arrays, read_meta
 from .provenance import capability
-from .publish import make_folder, publish, set_aside, valid_card
+from .publish import replace_file, set_aside, valid_card
 
 if TYPE_CHECKING:
     from .run import Plan, Run
@@ -42,10 +42,9 @@ class Checkpoints:
         generation = standing[-1][0] + 1 if standing else 0
         arrays = {f"rows/{key}": value for key, value in state.items() if hasattr(value, "dtype")}
         values = {key: value for key, value in state.items() if not hasattr(value, "dtype")}
-        content, card = build(self._card, arrays, {"state": values, "capability": capability()})
-        target = self._run.checkpoint_file(self._plan.phase, self._unit, generation)
-        make_folder(target.parent)
-        publish(target, content, card, self._run.path / "quarantine")
+        content, _ = build(self._card, arrays, {"state": values, "capability": capability()})
+        # another attempt at the same unit may be ahead or behind: the last writer wins, and either is right
+        replace_file(self._run.checkpoint_file(self._plan.phase, self._unit, generation), content)
         for _, path in standing[: max(0, len(standing) + 1 - KEPT)]:
             path.unlink(missing_ok=True)
 
@@ -59,16 +58,15 @@ class Checkpoints:
             if (card.cfg, card.inp, card.lo, card.hi) != (self._card.cfg, self._card.inp, self._card.lo, self._card.hi):
                 path.unlink(missing_ok=True)
                 continue
-            with opened(path) as file:
-                import json
-
-                meta = json.loads(file["meta"].attrs["provenance"])
+            try:
+                meta, arrays = read_meta(path), read_arrays(path)
+            except FileNotFoundError:
+                continue  # another attempt has published the unit
             if meta["capability"] != capability():
                 print(f"{path.name}: made on another CPU capability; the unit starts afresh", file=sys.stderr)
                 path.unlink(missing_ok=True)
                 continue
-            arrays = {name.removeprefix("rows/"): array for name, array in read_arrays(path).items()}
-            return {**meta["state"], **arrays}
+            return {**meta["state"], **{name.removeprefix("rows/"): array for name, array in arrays.items()}}
         return None
 
     def drop(self) -> None:

@@ -161,8 +161,12 @@ def resumed_payload(element: Element, context: Context, blocks: tuple[int, int])
     if card.b2 != digest or not same or not fits or card.complete:
         set_aside(path, element.quarantine)
         return Payload(context.phase, blocks[0])
+    try:
+        arrays = read_arrays(path)
+    except FileNotFoundError:  # another attempt has just published the shard
+        return Payload(context.phase, blocks[0])
     element.resumed_from = card.hi
-    return Payload.restored(context.phase, card.lo, card.hi, card.units, read_arrays(path))
+    return Payload.restored(context.phase, card.lo, card.hi, card.units, arrays)
 
 
 def keep(element: Element, payload: Payload) -> None:

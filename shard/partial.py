@@ -90,7 +90,7 @@ def update_digest(digest: Any, name: str, array: np.ndarray) -> None:
 
     head = f"{name}\0{array.dtype.str}\0{','.join(map(str, array.shape))}\0"
     digest.update(head.encode())
-    digest.update(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+    digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
 
 
 def payload_digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -2,10 +2,11 @@
 
 A study is the module `shard/<study>.py`; it defines
 
-* `Config`            the pydantic model of the study's config (from `jobs/<study>/config.py`),
-* `phases(config)`    the table: a tuple of `Phase`, in the order in which results flow,
-* `start(context)`    the `Work` of one phase in one process,
-* `late_units(context, phase)`   only where a phase has `units=None`.
+* `Config`                   the pydantic model of the study's config (from `jobs/<study>/config.py`),
+* `phases(config)`           the table: a tuple of `Phase`, in the order in which results flow,
+* `start(context)`           the `Work` of one phase in one process,
+* `late_units(context)`      only where a phase has `units=None`.
+* `resolved(config)`         only where `auto` values or a foreign file decide something: freezes it.
 """
 
 from __future__ import annotations

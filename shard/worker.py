@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .checkpoints import Checkpoints
 from .element import Element, Stopped, run_task
@@ -22,6 +22,7 @@ from .trials import Claim, FinishedTrial, LeaseLost, Owner, TrialStore
 
 if TYPE_CHECKING:
     from .context import Context
+    from .lock import LockKind
     from .phases import Work
     from .run import Plan, Run
 
@@ -55,7 +56,7 @@ def open_store(context: Context, inputs: str, work: Work, stopping: Any = None) 
     phase, plan = context.phase, context.plan
     if phase.search is None:
         raise ValueError(f"phase {phase.name} is a pull phase without a search")
-    spec = replace(phase.search, lock_kind=plan.lock_kind)
+    spec = replace(phase.search, lock_kind=cast("LockKind", plan.lock_kind))
     return TrialStore(
         context.run.store(phase.name),
         spec,

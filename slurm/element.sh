@@ -52,8 +52,8 @@ while :; do
   [ "$code" = 127 ] || rc=$code
   [ -n "$caught" ] || break
 done
-# USR1 before Python has its handler ends it: nothing was begun, so nothing is lost.
-[ "$rc" = 138 ] && rc=75
+# USR1 or TERM before Python has its handlers ends it: nothing was begun, so nothing is lost.
+case $rc in 138 | 143) rc=75 ;; esac
 
 leave "$rc"
 case $rc in

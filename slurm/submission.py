@@ -137,18 +137,21 @@ class Chain:
         running = {shard for shards in arrays.values() for shard in shards}
 
         inputs = None if before or blocked else inputs_digest(self._run, plan)
-        if inputs is not None and is_merged(self._run, plan, inputs):
+        merged = inputs is not None and is_merged(self._run, plan, inputs)
+        # The last phase's merge renders the report from all results: it must come behind those that are made again.
+        reports = bool(self._renewed) and name == list(self._plans)[-1]
+        if merged and not reports:
             self._say(f"{name}: complete")
             return
-        self.outcome.unmerged += 1
-        missing = unfinished(self._run, plan, inputs)
+        self.outcome.unmerged += not merged
+        missing = () if merged else unfinished(self._run, plan, inputs)
         self.outcome.missing += len(missing)
         if blocked or not chosen:
             self._leave(plan, merges, len(missing), blocked)
             return
         lacking = [shard for shard in missing if shard not in running]
         lacking, memory, held = self._judged(plan, lacking)
-        if not lacking and merges:
+        if not lacking and merges and not reports:
             self._gates[name] = list(merges)[-1]
             self._say(f"{name}: {len(running)} shards queued or running, merge job {self._gates[name]} behind them")
             return

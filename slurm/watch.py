@@ -40,10 +40,10 @@ def until_done(
     seen: list[tuple[int, int]] = []
     while True:
         outcome = submit(run, desk, wishes, say)
+        waited = wait_for_queue(run, desk, poll_seconds, sleep)
         if outcome.unmerged == 0:
             return Exit.OK
         wishes = replace(wishes, missing_only=True)
-        waited = wait_for_queue(run, desk, poll_seconds, sleep)
         if outcome.held and not outcome.jobs and not waited:
             return outcome.code
         seen.append((outcome.unmerged, outcome.missing))

@@ -104,9 +104,7 @@ def add_exactly(
         length = last - first
         if origin[run] == NO_ORIGIN:
             continue
-        _window_fractions(
-            codes[first:last], answers[first:last], shift, values, member, window, numerator, denominator
-        )
+        _window_fractions(codes[first:last], answers[first:last], shift, values, member, window, numerator, denominator)
         for session in range(length):
             numerator[session] *= over[denominator[session]]
         kind = category[run]
@@ -160,9 +158,7 @@ def add_by_welford(
         length = last - first
         if origin[run] == NO_ORIGIN:
             continue
-        _window_fractions(
-            codes[first:last], answers[first:last], shift, values, member, window, numerator, denominator
-        )
+        _window_fractions(codes[first:last], answers[first:last], shift, values, member, window, numerator, denominator)
         kind = category[run]
         for x in range(limit[length]):
             i = at[x] + origin[run]

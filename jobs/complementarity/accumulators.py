@@ -208,7 +208,5 @@ def _typed(
             payload[dataset.name] = np.ascontiguousarray(runs[dataset.name], dtype=dataset.dtype)
             payload[f"{dataset.name}_length"] = np.array([len(payload[dataset.name])], dtype="<i8")
         else:
-            payload[dataset.name] = np.asarray(units[dataset.name], dtype=dataset.dtype).reshape(
-                1, *dataset.shape
-            )
+            payload[dataset.name] = np.asarray(units[dataset.name], dtype=dataset.dtype).reshape(1, *dataset.shape)
     return payload

@@ -150,9 +150,7 @@ class Aggregate:
             dropouts=_per_config(at, rows["rows/summary/dropouts"][:], (n, 2)),
             sessions=_per_config(at, rows["rows/summary/sessions"][:], (n, 2)),
             never_forked=_per_config(at, rows["rows/summary/never_forked"][:], (n,)),
-            moments={
-                (axis, name): _folded(rows, units, axis, name, layout) for axis, name in layout.curves()
-            },
+            moments={(axis, name): _folded(rows, units, axis, name, layout) for axis, name in layout.curves()},
             config_count=config_count,
             config_sum=config_sum,
             layout=layout,
@@ -186,8 +184,6 @@ def _folded(rows: Mapping[str, Any], units: int, axis: AxisName, name: str, layo
         )
     data = [rows[f"rows/float/{axis}/{name}/{part}"] for part in ("count", "mean", "m2")]
     leaves = (
-        WelfordMoments(*leaf)
-        for chunk in _chunks(units)
-        for leaf in zip(*(part[chunk] for part in data), strict=True)
+        WelfordMoments(*leaf) for chunk in _chunks(units) for leaf in zip(*(part[chunk] for part in data), strict=True)
     )
     return tree_combined(leaves, empty_welford(shape))

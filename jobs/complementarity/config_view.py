@@ -109,20 +109,15 @@ def _mean_curves(batch: PairBatch) -> dict[str, NDArray[np.float64]]:
         octants = {"enacted": runs.enacted(i), "perceived": perceived_flat[start[i] : start[i + 1]]}
         client = runs.client(i)
         values = {
-            name: metric_trajectory(
-                name, client, octants[METRICS[name].perspective], batch.params.window_size
-            )
+            name: metric_trajectory(name, client, octants[METRICS[name].perspective], batch.params.window_size)
             for name in METRICS
         }
-        percentiles = satisfaction_percentiles(
-            batch.params, int(batch.seeds[i]), client, octants["perceived"]
-        )
+        percentiles = satisfaction_percentiles(batch.params, int(batch.seeds[i]), client, octants["perceived"])
         values |= dict(zip(SATISFACTION, percentiles, strict=True))
         for name, curve in values.items():
             present = np.isfinite(curve)
             total[name][: len(curve)][present] += curve[present]
             count[name][: len(curve)] += present
     return {
-        name: np.divide(total[name], count[name], out=np.full(longest, np.nan), where=count[name] > 0)
-        for name in names
+        name: np.divide(total[name], count[name], out=np.full(longest, np.nan), where=count[name] > 0) for name in names
     }

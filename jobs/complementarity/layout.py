@@ -45,9 +45,7 @@ class Layout:
         if unknown:
             raise ValueError(f"metrics: {unknown[0]!r} is none of {', '.join(METRICS)}")
         if MAIN_METRIC not in self.metrics or len(set(self.metrics)) < len(self.metrics):
-            raise ValueError(
-                f"metrics: {', '.join(self.metrics)!r} must name {MAIN_METRIC} and nothing twice"
-            )
+            raise ValueError(f"metrics: {', '.join(self.metrics)!r} must name {MAIN_METRIC} and nothing twice")
 
     @property
     def common_denominator(self) -> int:
@@ -56,9 +54,7 @@ class Layout:
 
     def curves(self) -> tuple[tuple[AxisName, str], ...]:
         """All (axis, metric) pairs that are accumulated; the fork axis carries the main metric alone."""
-        return tuple(
-            (axis, name) for axis in AXES for name in self.metrics if axis != "fork" or name == MAIN_METRIC
-        )
+        return tuple((axis, name) for axis in AXES for name in self.metrics if axis != "fork" or name == MAIN_METRIC)
 
     def length(self, axis: AxisName) -> int:
         """Number of positions on an axis."""
@@ -125,9 +121,7 @@ def row_datasets(layout: Layout, trajectories: Sequence[str]) -> tuple[RowDatase
     for axis, name in layout.curves():
         shape = (N_CATEGORIES, layout.length(axis))
         if layout.exact(axis, name):
-            sums += [
-                RowDataset(f"rows/{axis}/{name}/{part}", "<i8", shape) for part in ("count", "sum", "sumsq")
-            ]
+            sums += [RowDataset(f"rows/{axis}/{name}/{part}", "<i8", shape) for part in ("count", "sum", "sumsq")]
         else:
             sums += [
                 RowDataset(f"rows/float/{axis}/{name}/{part}", dtype, shape)

@@ -83,9 +83,7 @@ def importance(frame: pd.DataFrame, distributions: Mapping[str, Any]) -> dict[st
             for row in frame.to_dict("records")
         ]
     )
-    found = optuna.importance.get_param_importances(
-        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
-    )
+    found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -72,14 +72,8 @@ def seed_array(seeds: Iterable[int] | NDArray[Any]) -> NDArray[np.uint32]:
     """
     given = np.asarray(seeds if isinstance(seeds, np.ndarray | range) else list(seeds))
     if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise ValueError(
-            f"seeds: whole numbers in one dimension are needed, found {given.dtype} {given.shape}"
-        )
-    wrong = (
-        [int(seed) for seed in (given.min(), given.max()) if not 0 <= seed <= LARGEST_SEED]
-        if given.size
-        else []
-    )
+        raise ValueError(f"seeds: whole numbers in one dimension are needed, found {given.dtype} {given.shape}")
+    wrong = [int(seed) for seed in (given.min(), given.max()) if not 0 <= seed <= LARGEST_SEED] if given.size else []
     if wrong:
         raise ValueError(f"seeds: {wrong[0]} is not in 0 .. {LARGEST_SEED}")
     return np.ascontiguousarray(given, np.uint32)
@@ -175,9 +169,9 @@ def simulate_batch(
     return PairBatch(
         params=params,
         seeds=seeds,
-        category=np.where(
-            v2_success, np.where(baseline_success, 2, 0), np.where(baseline_success, 1, 3)
-        ).astype(np.uint8),
+        category=np.where(v2_success, np.where(baseline_success, 2, 0), np.where(baseline_success, 1, 3)).astype(
+            np.uint8
+        ),
         v2_success=v2_success,
         baseline_success=baseline_success,
         v2_dropout=flags[:, column.DROPOUT].copy(),

@@ -180,9 +180,7 @@ class V2(Strategist):
             later = client.choice_probabilities([projected] * 8, h, bond)
             for c in range(8):
                 if u[c][t] > client.rs:
-                    gain = (
-                        ((u[c][t] - client.rs) * later[c]) * after * floor
-                    ) * self.params.seeding_benefit_scaling
+                    gain = (((u[c][t] - client.rs) * later[c]) * after * floor) * self.params.seeding_benefit_scaling
                     net = gain - cost
                     wins_tie = self.target is not None and net == best and (c, t) < self.target
                     if net > best or wins_tie:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...jobs.complementarity.aggregate import Aggregate
+    from ...jobs.complementarity.layout import AxisName
     from ...shard.context import Context
     from .report import SearchFindings
 
@@ -92,7 +93,7 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     aggregate, findings = aggregate_of(context), search_findings(context)
     made_from, facts = sources(context), result_facts(context.run.merged("simulate"))
     chosen = context.config.figures.axis
-    axis = "session" if chosen == "both" else chosen
+    axis: AxisName = "session" if chosen == "both" else chosen
     used = resources(facts)
     write_tables(
         tables,

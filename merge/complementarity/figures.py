@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import Bbox
 
 from ...jobs.complementarity.aggregate import Aggregate
 from ...jobs.complementarity.layout import AxisName
@@ -111,7 +112,7 @@ def _draw_counts(axes: Axes, aggregate: Aggregate) -> None:
         cellColours=[list(TABLE_COLORS)],
         colColours=[HEADER_COLOR] * len(header),
         cellLoc="center",
-        bbox=(0.0, 0.15, 1.0, 0.7),
+        bbox=Bbox.from_bounds(0.0, 0.15, 1.0, 0.7),
     )
     table.auto_set_font_size(False)
     table.set_fontsize(14)

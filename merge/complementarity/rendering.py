@@ -69,9 +69,7 @@ def study_drawings(
         "aggregated_complementarity": lambda: figures.draw_main(aggregate, axis)
     }
     if other_axis is not None:
-        drawings[f"aggregated_complementarity_{other_axis}"] = lambda: figures.draw_main(
-            aggregate, other_axis
-        )
+        drawings[f"aggregated_complementarity_{other_axis}"] = lambda: figures.draw_main(aggregate, other_axis)
     return drawings | {
         "categories": lambda: figures.draw_categories(aggregate, axis),
         "survivorship": lambda: figures.draw_survivorship(aggregate, axis),

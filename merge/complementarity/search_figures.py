@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -40,9 +41,7 @@ def draw_history(frame: pd.DataFrame) -> Figure:
         say_empty(axes, "No trial is complete.")
         return drawn
     axes.scatter(frame["number"], frame["value"], s=14, color=BLUE, alpha=0.5, lw=0, label="trial")
-    axes.plot(
-        frame["number"], frame["value"].cummax(), color=RED, drawstyle="steps-post", label="best so far"
-    )
+    axes.plot(frame["number"], frame["value"].cummax(), color=RED, drawstyle="steps-post", label="best so far")
     axes.axhline(0, color=MUTED, lw=0.8)
     axes.set(xlabel="Trial", ylabel="Advantage of the strategic therapist")
     axes.set_title(f"Search history ({counted(len(frame))} trials)")
@@ -59,9 +58,7 @@ def draw_importance(importances: Mapping[str, float]) -> Figure:
         return drawn
     names = list(importances)[::-1]
     shares = [100 * importances[name] for name in names]
-    axes.barh(
-        [_named(name) for name in names], shares, color=[GRAY if n in INERT_IN_V2 else BLUE for n in names]
-    )
+    axes.barh([_named(name) for name in names], shares, color=[GRAY if n in INERT_IN_V2 else BLUE for n in names])
     for place, share in enumerate(shares):
         axes.text(share + 0.4, place, f"{share:.1f}", va="center", fontsize=9.5)
     axes.set_xlim(0, 1.12 * max(*shares, 1.0))
@@ -211,13 +208,11 @@ def draw_negative(frame: pd.DataFrame) -> Figure:
     # An odd number of bins around 0 keeps trials without any difference in a bin of their own.
     reach = max(float(np.abs(values).max()), 0.01)
     edges = np.linspace(-reach, reach, 42)
-    _, _, patches = axes.hist(values, bins=edges, edgecolor="white", lw=0.4)
-    for patch, left, right in zip(patches, edges[:-1], edges[1:], strict=True):
-        patch.set_facecolor(GREEN if left >= 0 else RED if right <= 0 else GRAY)
+    counts, _ = np.histogram(values, edges)
+    colors = [GREEN if left >= 0 else RED if right <= 0 else GRAY for left, right in itertools.pairwise(edges)]
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=colors, edgecolor="white", lw=0.4)
     axes.axvline(0, color=BLACK, lw=1)
-    axes.axvline(
-        found["median_advantage"], color=BLUE, ls="--", label=f"median {found['median_advantage']:+.3f}"
-    )
+    axes.axvline(found["median_advantage"], color=BLUE, ls="--", label=f"median {found['median_advantage']:+.3f}")
     axes.set(xlabel="Advantage of the strategic therapist", ylabel="Trials")
     axes.set_title(
         f"{found['n_positive']} trials with an advantage, {found['n_zero']} without difference, "

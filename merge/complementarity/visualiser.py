@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from ...jobs.complementarity.config_view import ConfigView
 from ...jobs.complementarity.params import PATTERNS
@@ -98,9 +99,7 @@ def draw_combined(views: Sequence[ConfigView]) -> Figure:
         right.set_ylim(0, 100)
         handles = [
             *axes.plot(x, view.curves["distance_enacted"], color=BLACK, label="octant distance (left)"),
-            *right.plot(
-                x, view.curves["rs_percentile"], color="#B5651D", ls=":", label="satisfaction (right)"
-            ),
+            *right.plot(x, view.curves["rs_percentile"], color="#B5651D", ls=":", label="satisfaction (right)"),
             *right.plot(x, view.curves["bond_percentile"], color="#6A3D9A", ls="--", label="bond (right)"),
         ]
         axes.set_ylim(*QUANTITIES["distance"][1])
@@ -150,10 +149,7 @@ def draw_outcomes(views: Sequence[ConfigView]) -> Figure:
 def _draw_breakdown(axes: Any, views: Sequence[ConfigView]) -> None:
     axes.set_axis_off()
     header = ["Seeds", *(label.replace("Advantage", "adv.") for _, _, label, _ in CATEGORY_STYLES), "Total"]
-    cells = [
-        [view.label, *(str(count) for count in view.breakdown.values()), str(len(view.seeds))]
-        for view in views
-    ]
+    cells = [[view.label, *(str(count) for count in view.breakdown.values()), str(len(view.seeds))] for view in views]
     table = axes.table(
         cellText=cells,
         colLabels=header,
@@ -161,7 +157,7 @@ def _draw_breakdown(axes: Any, views: Sequence[ConfigView]) -> None:
         colColours=[HEADER_COLOR] * len(header),
         colWidths=[0.4, 0.12, 0.12, 0.12, 0.12, 0.12],
         cellLoc="center",
-        bbox=(0, 0, 1, 1),
+        bbox=Bbox.unit(),
     )
     table.auto_set_font_size(False)
     table.set_fontsize(9.5)

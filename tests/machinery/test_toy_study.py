@@ -99,7 +99,8 @@ def test_a_stopped_shard_loses_no_finished_block(house: House, quiet: Path, tmp_
 def test_eight_processes_on_one_shard_publish_one_partial(house: House, tmp_path: Path) -> None:
     run = house.planned(tmp_path / "run", *SMALL)
     crowd = [house.start("shard", run, "walk", "--index", 0) for _ in range(8)]
-    assert [process.wait(timeout=60) for process in crowd] == [0] * 8
+    told = [process.communicate(timeout=60)[1] for process in crowd]
+    assert [process.returncode for process in crowd] == [0] * 8, told
     assert len(list((run / "partials" / "walk").rglob("*.h5"))) == 1
     assert not list((run / "partials").rglob("*.tmp"))
 

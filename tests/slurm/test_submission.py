@@ -218,6 +218,24 @@ def test_healing_hands_in_the_missing_and_renews_the_rest_of_the_chain(tmp_path:
     assert "\nrounds=1\n" in (run.path / "slurm" / "simulate.merge-2.sbatch").read_text()
 
 
+def test_the_report_is_rendered_again_behind_results_that_are_made_again(tmp_path: Path) -> None:
+    run, desk = planned(tmp_path / "run", plan("simulate", 2), plan("walk", 1)), Desk()
+    submit(run, desk, Wishes(), quiet)  # 100, merge 101; 102, merge 103
+    desk.end("100", "101")
+    submit(run, desk, Wishes(missing_only=True), quiet)  # 104, merge 105
+    assert desk.cancelled == ["103"]
+    assert desk.dependency("106") == "--dependency=afterany:102:105"
+    desk.end(*desk.jobs)
+    publish_shard(run, "walk", 0)
+    publish_merged(run, "walk")
+    outcome = submit(run, desk, Wishes(missing_only=True), quiet)
+    assert [Path(desk.jobs[job][-1]).name for job in outcome.jobs[1:]] == [
+        "simulate.merge-3.sbatch",
+        "walk.merge-3.sbatch",
+    ]
+    assert outcome.unmerged == 1
+
+
 @pytest.mark.parametrize("code", [2, 64, 73, 76, 78])
 def test_what_a_retry_cannot_mend_is_held_back_and_told(tmp_path: Path, code: int) -> None:
     run, desk = planned(tmp_path / "run", plan("simulate", 3)), Desk()

@@ -41,6 +41,7 @@ class SourcesLocator(UserProvidedCacheLocator):  # type: ignore[misc]
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> Any:
+        """Return a locator for a function, whatever numba's own cache folder is set to."""
         return super(UserProvidedCacheLocator, cls).from_function(py_func, py_file)
 
 
@@ -63,6 +64,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         return (*super()._index_key(sig, codegen), SOURCES_DIGEST)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return stored machine code; say in the log where there is none for this CPU."""
         found = super().load_overload(sig, target_context)
         if found is None:
             logging.getLogger("quintet").warning(

@@ -170,7 +170,9 @@ class ToyWork:
         drawn = []
         for unit in units:
             generator = np.random.Generator(np.random.PCG64(self._context.seed(unit)))
-            drawn.append(best[unit % len(best)] + generator.standard_normal((self._config.simulate.samples + unit % 2, 5)))
+            drawn.append(
+                best[unit % len(best)] + generator.standard_normal((self._config.simulate.samples + unit % 2, 5))
+            )
         values = np.concatenate(drawn)
         lengths = [array.size for array in drawn]
         from .tree import welford
@@ -186,7 +188,9 @@ class ToyWork:
     def _level(self, units: range) -> dict[str, Any]:
         before = self._context.phase.after[0]
         with self._context.result(before) as file:
-            total = float(file["rows/height"][()].sum()) if before.startswith("level") else float(file["stats"][()].sum())
+            total = (
+                float(file["rows/height"][()].sum()) if before.startswith("level") else float(file["stats"][()].sum())
+            )
         return {"rows/height": [np.tanh(1e-3 * total) + 1.0 / (unit + 1) for unit in units]}
 
 
