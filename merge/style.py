@@ -31,6 +31,7 @@ _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "mathtext.fontset": "dejavusans",
     "font.size": 11,
+    "figure.titlesize": 15,
     "axes.titlesize": 13,
     "axes.labelsize": 12,
     "axes.spines.top": False,
@@ -41,6 +42,8 @@ _SETTINGS: Any = {
     "legend.frameon": True,
     "legend.framealpha": 0.9,
     "legend.edgecolor": "#CCCCCC",
+    # Unhinted text keeps its proportions at every resolution, so one arrangement fits all pictures.
+    "text.hinting": "none",
     "lines.linewidth": 1.8,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -119,11 +122,7 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     if stamp:
-        # The picture keeps its size; its panels make room for a strip that the stamp has to itself.
-        strip = STAMP_INCHES / drawn.get_figheight()
-        drawn.set_layout_engine(ConstrainedLayoutEngine(h_pad=PAD_INCHES, w_pad=PAD_INCHES, rect=(0, 0, 1, 1 - strip)))
-        if drawn.get_suptitle():
-            drawn.suptitle(drawn.get_suptitle(), y=1 - strip, fontsize=15)
+        _make_room(drawn)
         drawn.text(
             0.004,
             0.996,
@@ -135,8 +134,9 @@ def save(
             color="white",
             bbox={"facecolor": STAMP_COLOR, "edgecolor": "none", "boxstyle": "square,pad=0.3"},
         )
-    # Arranged once; the same places hold for all three pictures.
-    drawn.draw_without_rendering()
+    # Arranged once for all three pictures; the second pass measures labels that the first one has moved.
+    for _ in range(2):
+        drawn.draw_without_rendering()
     drawn.set_layout_engine("none")
     page = io.BytesIO()
     nothing = dict.fromkeys(("CreationDate", "ModDate", "Creator", "Producer"))
@@ -149,6 +149,16 @@ def save(
     _replace(saved.pdf, page.getvalue())
     _replace(saved.sidecar, text.encode())
     return saved
+
+
+def _make_room(drawn: Figure) -> None:
+    """Free a strip at the top of a figure of unchanged size for a stamp."""
+    if drawn.get_suptitle():
+        drawn.suptitle("\n" + drawn.get_suptitle())
+    else:
+        strip = STAMP_INCHES / drawn.get_figheight()
+        engine = ConstrainedLayoutEngine(h_pad=PAD_INCHES, w_pad=PAD_INCHES, rect=(0, 0, 1, 1 - strip))
+        drawn.set_layout_engine(engine)
 
 
 def _replace(path: Path, content: bytes) -> None:

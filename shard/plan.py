@@ -144,7 +144,8 @@ def plan_of(
     }
     units = phase.units if phase.units is not None or standing is None else standing.units
     expected = phase.expected_units if units is None else units
-    blocks = 0 if units is None else phase.blocks(units)
+    known = 0 if standing is None else standing.blocks
+    blocks = known if units is None else phase.blocks(units)
     count = shard_count(phase, expected, section, choices, estimates)
     if phase.kind == "pull":
         shards: tuple[tuple[int, int], ...] = ((0, blocks),) * count
@@ -272,6 +273,11 @@ def write_phase_plan(run: Run, plan: Plan) -> None:
 
 
 def counted(plan: Plan, units: int) -> Plan:
-    """Return a plan whose late units are known now: the planned number of shards shares the blocks out."""
+    """Return a plan whose late units are known now.
+
+    The planned number of shards shares the blocks out; where blocks were counted before, new shards take the added
+    ones, so that what is published keeps its place.
+    """
     blocks = math.ceil(units / plan.block_size)
-    return replace(plan, units=units, blocks=blocks, shards=balanced(blocks, len(plan.shards)))
+    shards = grown(plan, blocks) if 0 < plan.blocks <= blocks else balanced(blocks, len(plan.shards))
+    return replace(plan, units=units, blocks=blocks, shards=shards)

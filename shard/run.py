@@ -19,7 +19,7 @@ MAX_JSON_BYTES = 64 << 20
 
 def valid_name(value: str, what: str) -> str:
     """Return `value` if it may name a run, study or phase; else exit 2."""
-    if not NAME.match(value):
+    if not NAME.fullmatch(value):
         raise QuintetError(Exit.USAGE, f"{what}: {value!r} is not a name; allowed is {NAME.pattern}")
     return value
 

@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,5 +153,4 @@ def tree_combined(leaves: Iterable[WelfordMoments], empty: WelfordMoments) -> We
 
 def empty_welford(shape: tuple[int, ...]) -> WelfordMoments:
     """Return moments of no values at all, of one shape."""
-    zeros: NDArray[Any] = np.zeros(shape)
-    return WelfordMoments(np.zeros(shape, np.int64), zeros, zeros)
+    return WelfordMoments(np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape))

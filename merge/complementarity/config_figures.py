@@ -36,7 +36,16 @@ def draw_agreement(aggregate: Aggregate) -> Figure:
     # The interval is centred on a shrunken estimate; with few seeds it may end short of the estimate itself.
     error = np.maximum(np.vstack((measured - low, high - measured)), 0.0)
     size = 26 if len(stored) <= 100 else 9
-    scatter.errorbar(stored, measured, error, fmt="none", ecolor=BLUE, elinewidth=0.7, alpha=0.35, zorder=2)
+    scatter.errorbar(
+        stored,
+        measured,
+        error,
+        fmt="none",
+        ecolor=BLUE,
+        elinewidth=0.7,
+        alpha=0.35 if len(stored) <= 100 else 0.12,
+        zorder=2,
+    )
     scatter.scatter(stored, measured, s=size, color=BLUE, alpha=0.75, lw=0, zorder=3)
     ends = np.array([min(stored.min(), low.min()), max(stored.max(), high.max())])
     pad = 0.04 * max(float(np.ptp(ends)), 0.01)
@@ -58,7 +67,7 @@ def draw_agreement(aggregate: Aggregate) -> Figure:
     shrinkage.plot(x, [measured[g].mean() for g in groups], "o-", color=BLUE, label="measured here")
     shrinkage.axhline(0, color=MUTED, lw=0.8)
     shrinkage.set_xticks(x)
-    shrinkage.set_xlabel("Configs by stored advantage, lowest to highest (equal groups)")
+    shrinkage.set_xlabel("Groups of configs by stored advantage, lowest first")
     shrinkage.set_ylabel("Mean advantage")
     shrinkage.set_title("What is left of a large stored advantage")
     shrinkage.legend(loc="upper left")
@@ -68,8 +77,11 @@ def draw_agreement(aggregate: Aggregate) -> Figure:
 def draw_distance_map(aggregate: Aggregate) -> Figure:
     """Heat maps of the mean distance: configs (sorted by measured advantage) by sessions, one per group."""
     drawn = figure(15, 7.5)
+    if not aggregate.used.any():
+        say_empty(drawn.subplots(), "No config was simulated.")
+        return drawn
     panels = drawn.subplots(1, len(MAP_GROUPS), sharey=True)
-    drawn.suptitle("Mean octant distance by config and session", fontsize=15)
+    drawn.suptitle("Mean octant distance by config and session")
     advantage = aggregate.measured_advantage
     kept = np.flatnonzero(aggregate.used)
     order = kept[np.argsort(-advantage[kept], kind="stable")]

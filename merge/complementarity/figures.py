@@ -126,7 +126,7 @@ def draw_categories(aggregate: Aggregate, axis: AxisName) -> Figure:
     """The four categories apart, one panel each, with the band of one standard deviation over simulations."""
     drawn = figure(13, 8.5)
     panels = drawn.subplots(2, 2, sharex=True, sharey=True)
-    drawn.suptitle("Octant distance by what became of the client", fontsize=15)
+    drawn.suptitle("Octant distance by what became of the client")
     for axes, (_, group, label, color) in zip(panels.flat, CATEGORY_STYLES, strict=True):
         band = aggregate.band(axis, group)
         n = group_size(aggregate, group)
@@ -170,7 +170,7 @@ def draw_survivorship(aggregate: Aggregate, axis: AxisName) -> Figure:
     for axes in (absolute, relative):
         axes.set_xlabel(AXIS_LABELS[axis])
         _set_time(axes, aggregate, axis)
-    drawn.suptitle("Who is left: therapies that end early leave the mean", fontsize=15)
+    drawn.suptitle("Who is left: therapies that end early leave the mean")
     drawn.legend(*absolute.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return drawn
 
@@ -179,7 +179,7 @@ def draw_bootstrap(aggregate: Aggregate) -> Figure:
     """Mean distance per session with the 95 % bootstrap interval over configs, one panel per group."""
     drawn = figure(15, 5.2)
     panels = drawn.subplots(1, 3, sharey=True)
-    drawn.suptitle("How sure are the means? 95 % bootstrap interval over configs", fontsize=15)
+    drawn.suptitle("How sure are the means? 95 % bootstrap interval over configs")
     highest = 0.0
     for axes, (group, label, color, _, _) in zip(panels, CURVES, strict=True):
         band = bootstrap_band(aggregate, group)

@@ -135,6 +135,9 @@ def draw_success(frame: pd.DataFrame) -> Figure:
 def draw_contrast(frame: pd.DataFrame) -> Figure:
     """How parameters differ between the best and the worst trials, and how closely the best agree."""
     drawn = figure(14, 5.8)
+    if frame.empty:
+        say_empty(drawn.subplots(), "No trial is complete.")
+        return drawn
     effects, scores = drawn.subplots(1, 2)
     contrast, agreement = extremes_contrast(frame), convergence(frame)
     contrast = contrast[np.isfinite(contrast["cohens_d"])][::-1]
@@ -163,7 +166,7 @@ def draw_contrast(frame: pd.DataFrame) -> Figure:
     for edge in (TIGHT, MODERATE):
         scores.axvline(edge, color=BLACK, ls=":", lw=1)
     scores.set_xlim(0, max(0.5, 1.25 * float(agreement["score"].max())))
-    scores.set_xlabel("Interquartile range of best 15 / full range")
+    scores.set_xlabel("IQR of the best 15 / range of all")
     scores.set_title("Do the best trials agree?")
     return drawn
 

@@ -66,7 +66,7 @@ def draw_tracker(views: Sequence[ConfigView], quantity: str) -> Figure:
     rows = math.ceil(len(views) / 2)
     drawn = figure(15, 8 + 0.25 * rows)
     panels = drawn.subplots(2, 3, sharex=True, sharey=True)
-    drawn.suptitle(f"{title} in the tracker's window, mean over seeds", fontsize=15)
+    drawn.suptitle(f"{title} in the tracker's window, mean over seeds")
     for row, perspective in zip(panels, ("enacted", "perceived"), strict=True):
         for axes, (subset, words) in zip(row, SUBSETS.items(), strict=True):
             for view in views:
@@ -88,7 +88,7 @@ def draw_combined(views: Sequence[ConfigView]) -> Figure:
     rows = math.ceil(len(views) / columns)
     drawn = figure(max(6.4 * columns, 8.0), 4.2 * rows + 0.9)
     panels = drawn.subplots(rows, columns, squeeze=False, sharex=True)
-    drawn.suptitle("Complementarity, satisfaction and bond", fontsize=15)
+    drawn.suptitle("Complementarity, satisfaction and bond")
     handles: list[Any] = []
     for number, (axes, view) in enumerate(zip(panels.flat, views, strict=False)):
         color = MECHANISM_COLORS[view.mechanism]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,7 @@ def plan_run(
     """Write the plan, measure what can be measured, write the shards that follow, and print it all."""
     site, lock_kind = site_text(project_folder())
     standing = standing_plans(run)
+    earlier = run.config() if standing else config
 
     def made(measured: dict[str, dict[str, Any]]) -> list[Plan]:
         return [
@@ -146,8 +148,12 @@ def plan_run(
         plan = standing.get(phase.name)
         published = plan is not None and has_files(run.path / "partials" / phase.name)
         asked = choices.shards is not None or choices.target_minutes is not None or choices.max_array is not None
-        same = plan is not None and plan.block_size == phase.block_size
-        return plan if same and (published or not asked) else None
+        if plan is None or plan.block_size != phase.block_size or (asked and not published):
+            return None
+        return replace(plan, units=None) if plan.late and grows_now(phase) else plan
+
+    def grows_now(phase: Phase) -> bool:
+        return phase.grows is not None and value_at(earlier, phase.grows) != value_at(config, phase.grows)
 
     measured = {name: dict(plan.estimates) for name, plan in standing.items() if plan.estimates.get("measured")}
     plans = made(measured)
@@ -167,6 +173,14 @@ def plan_run(
         plans = made(measured)
         changed = write_plan(run, plans, config, site) or changed
     show(run, plans, phases, changed)
+
+
+def value_at(config: dict[str, Any], dotted: str) -> Any:
+    """Return a value of a resolved config by its dotted key."""
+    value: Any = config
+    for key in dotted.split("."):
+        value = value[key]
+    return value
 
 
 def with_existing_inputs(config: dict[str, Any], base: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from quintet.jobs.complementarity.accumulators import accumulate, unit_payload
 from quintet.jobs.complementarity.aggregate import Aggregate
 from quintet.jobs.complementarity.layout import FORK_OFFSETS, Layout, row_datasets, row_starts
 from quintet.jobs.complementarity.moments import WelfordMoments, empty_welford, summed, tree_combined
-from quintet.jobs.complementarity.reference import simulate_pair
+from quintet.jobs.complementarity.reference import simulate_pair, utility_matrix
 from quintet.jobs.complementarity.satisfaction import satisfaction_percentiles
 from quintet.jobs.complementarity.tracker import METRICS, metric_trajectory
 
@@ -260,4 +260,6 @@ def test_satisfaction_recomputed_from_octants_equals_the_simulated_one() -> None
     assert batch.v2 is not None
     rs, bond = satisfaction_percentiles(params, 5, batch.v2.client(0), batch.v2.perceived(0))
     assert_allclose(bond, [100 * session.bond for session in pair.v2.sessions], rtol=1e-10)
-    assert (np.diff(rs[np.argsort([s.rs for s in pair.v2.sessions], kind="stable")]) >= -1e-9).all()
+    u = np.array(utility_matrix(5, None))
+    expected = (np.array([session.rs for session in pair.v2.sessions]) - u.min()) / (u.max() - u.min())
+    assert_allclose(rs, 100 * expected, rtol=1e-10)
