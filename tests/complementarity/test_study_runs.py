@@ -95,9 +95,7 @@ def test_a_foreign_database_is_selected_from_and_never_written(house: House, tin
     shutil.copy(tiny / "store" / "search.sqlite3", database)
     before = database.read_bytes()
     config = tmp_path / "config.yaml"
-    config.write_text(
-        f"study: complementarity\ninputs: {{database: {database}}}\nphases: {{simulate: {{shards: 2}}}}\n"
-    )
+    config.write_text(f"study: complementarity\ninputs: {{database: {database}}}\n")
     run = planned(house, tmp_path / "run", *TINY, config=config)
     house("local", run, "--jobs", 2)
     assert database.read_bytes() == before

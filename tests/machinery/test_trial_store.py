@@ -340,7 +340,8 @@ def test_stopped_worker_that_wakes_after_its_lease_writes_nothing(tmp_path: Path
     leases = folder.database.parent / "leases" / "search"
     while not list(leases.glob("0*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(sleeper.pid, signal.SIGSTOP)  # type: ignore[arg-type]
+    with study_lock(folder.database.with_suffix(".lock"), "flock"):  # stopped while it holds the lock, it stops all
+        os.kill(sleeper.pid, signal.SIGSTOP)  # type: ignore[arg-type]
     try:
         found = run_workers(folder, spec, 2)
     finally:
