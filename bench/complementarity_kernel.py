@@ -10,11 +10,11 @@ at 2.45 GHz; NoahBio/ciit-tracey-model, commit 0fab927).
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from common.table import Row, arguments, show
 from quintet.jobs.complementarity import Params, simulate_pairs
 
 CONFIGS = Path(__file__).parent.parent / "tests" / "golden" / "complementarity" / "bench_configs.json"
@@ -45,21 +45,24 @@ def cpu_seconds(configs: list[Params], n_seeds: int, trajectories: bool, variant
 
 def main() -> None:
     """Measure and print a table."""
-    n_seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    parser = arguments("Pairs per core-second of the compiled simulator.")
+    parser.add_argument("seeds", type=int, nargs="?", default=400)
+    n_seeds = parser.parse_args().seeds
     stored = json.loads(CONFIGS.read_text(encoding="utf-8"))
     configs = [Params(**config["params"]) for config in stored["configs"]]
     n_pairs = len(configs) * n_seeds
     reference = stored["reference_cpu_seconds_per_simulation"]["pair"]
     simulate_pairs(configs[0], range(2), trajectories=True)
-    print(f"{n_pairs} pairs: {len(configs)} configs x {n_seeds} seeds, max_sessions {stored['max_sessions']}")
-    print(f"{'variant':40} {'trajectories':>12} {'us/pair':>8} {'pairs/s':>8} {'x reference':>12}")
+    rows = []
     for name, variant in VARIANTS.items():
         for trajectories in (False, True):
-            seconds = cpu_seconds(configs, n_seeds, trajectories, variant) / n_pairs
-            kept = "yes" if trajectories else "no"
-            ratio = f"{reference / seconds:12.0f}" if not variant else f"{'':12}"
-            print(f"{name:40} {kept:>12} {seconds * 1e6:8.1f} {1 / seconds:8.0f} {ratio}")
-    print(f"targets for frequency_amplifier: hard {HARD}, stretch {STRETCH} pairs/s")
+            rate = n_pairs / cpu_seconds(configs, n_seeds, trajectories, variant)
+            kept = ", with trajectories" if trajectories else ""
+            peer, limits = (None, (None, None)) if variant else (1 / reference, (HARD, STRETCH))
+            rows.append(Row(f"{name}{kept}", rate, "pairs/s", peer, *limits, more_is_better=True))
+    show(
+        f"Simulator: {len(configs)} configs x {n_seeds} seeds, max_sessions {stored['max_sessions']}, one thread", rows
+    )
 
 
 if __name__ == "__main__":

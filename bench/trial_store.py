@@ -7,7 +7,6 @@ fencing or user attributes (the journal has its own lock); the trial store has a
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import resource
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from common.table import Row, arguments, show
 from quintet.shard.samplers import propose_random
 from quintet.shard.trials import Claim, FinishedTrial, Owner, SearchSpec, TrialStore, uniform
 
@@ -131,7 +131,7 @@ def throughput(loop: Loop, trials: int, workers: int) -> float:
 
 def main() -> None:
     """Measure every storage, in turns, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments("Cost of the trial store beside Optuna's own storages.")
     parser.add_argument("--trials", type=int, default=400)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
@@ -147,15 +147,19 @@ def main() -> None:
         for name, loop in loops.items():
             costs[name].append(cpu_per_trial(loop, options.trials))
             rates[name].append(throughput(loop, options.trials, options.workers))
-    cost_of_optuna = median(costs["Optuna SQLite"])
-    rate_of_optuna = median(rates["Optuna SQLite"])
-    heading = f"{'storage':<36}{'CPU ms/trial':>14}{'x Optuna':>10}"
-    print(f"{heading}{f'trials/s, {options.workers} workers':>22}{'x Optuna':>10}")
-    for name in loops:
-        cost, rate = median(costs[name]), median(rates[name])
-        line = f"{name:<36}{cost:>14.2f}{cost / cost_of_optuna:>10.2f}"
-        print(f"{line}{rate:>22.1f}{rate / rate_of_optuna:>10.2f}")
-    print("targets: CPU <= 1.5 x Optuna SQLite (stretch 0.5 x); throughput >= 2 x (stretch: the journal's)")
+    cost = {name: median(values) for name, values in costs.items()}
+    rate = {name: median(values) for name, values in rates.items()}
+    ours, sqlite, journal = loops
+    workers = f"trials/s, {options.workers} workers"
+    show(
+        "Search: claim and tell with lock, lease and fencing",
+        [
+            Row("a trial; peer: Optuna SQLite", cost[ours], "CPU ms", cost[sqlite], 1.5, 0.5, of_peer=True),
+            Row("a trial; peer: Optuna journal", cost[ours], "CPU ms", cost[journal]),
+            Row(f"{workers}; peer: Optuna SQLite", rate[ours], "", rate[sqlite], 2, None, True, True),
+            Row(f"{workers}; peer: Optuna journal", rate[ours], "", rate[journal], None, 1, True, True),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -26,13 +27,33 @@ if TYPE_CHECKING:
     show_default=True,
     help="fast: digests; full: open every partial and hold it against the plan.",
 )
+@click.option(
+    "--level",
+    is_flag=True,
+    help="Only reduce runs of 1000 neighbouring shards of PHASE to a file each, which the next merge takes instead.",
+)
+@click.option(
+    "--index",
+    type=click.IntRange(min=0),
+    help="With --level: this run of shards only; else SLURM_ARRAY_TASK_ID's, else all.",
+)
 @click.option("--crate", is_flag=True, help="Also describe the run as an RO-Crate (ro-crate-metadata.json).")
-def merge(run: Path, phase: str | None, allow_missing: bool, verify: str, crate: bool) -> None:
+def merge(
+    run: Path, phase: str | None, allow_missing: bool, verify: str, level: bool, index: int | None, crate: bool
+) -> None:
     """Merge PHASE of RUN, or all phases in order up to the first incomplete one, and render the report."""
     from .crate import write_crate
     from .phase import Request, merge_run
 
     opened = Run.opened(run)
+    if level or index is not None:
+        from .level import reduce_runs
+
+        if phase is None or not level or allow_missing:
+            raise click.UsageError("--level needs PHASE and allows neither --allow-missing nor --index without it")
+        task = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+        reduce_runs(opened, phase, int(task) if index is None and task.isdecimal() else index, say)
+        return
     merge_run(opened, phase, Request(allow_missing, cast("Depth", verify)), say)
     if crate:
         say(f"crate: {write_crate(opened)}")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,8 @@ class Draft:
 
     def close(self) -> None:
         """Close the scratch file; once published it is closed already."""
-        self.file.close()
+        with suppress(RuntimeError):  # what could not be written was told already
+            self.file.close()
 
 
 def feed_dataset(digest: Any, name: str, dataset: h5py.Dataset) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..shard.errors import Exit, QuintetError
-from ..shard.partial import CARD_BYTES, READ_BYTES, Card, open_regular, read_meta
+from ..shard.partial import CARD_BYTES, READ_BYTES, Card, open_regular, read_card, read_meta
 from ..shard.scan import Found, conflict_names, examine, full_check, scan_map, scan_trials, units_between
 from .source import Source
 
 if TYPE_CHECKING:
     from ..shard.context import Context
-    from ..shard.run import Plan
+    from ..shard.run import Plan, Run
     from ..shard.scan import Depth
     from .moments import Moments
 
 WHOLE_BYTES = 1 << 20
 HEAP_SIGNATURE = b"GCOL"
 HEAP_OBJECT = 32  # collection header 16 bytes, object header 16 bytes (HDF5 file format, III.E "Global Heap")
+SHARDS_PER_RUN = 1000  # neighbouring shards that `merge --level` reduces to one file
 TRACED = ("hostname", "suite_version", "code_sha256", "packages_sha256", "cpu_model")
+
+Tile = tuple[int, tuple[int, int]]
+"""A shard and its range of blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,25 @@ class Piece:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """A run of shards that `merge --level` reduced: its file, how many pieces it stands for, and their units."""
+
+    path: Path
+    pieces: int
+    units: int
+
+
 @dataclass
 class Standing:
-    """What of a phase stands: the pieces in the order of their units, and what is lacking."""
+    """What of a phase stands: the pieces in the order of their units, and what is lacking.
+
+    `reduced` holds, by the position of their first piece, the runs whose rows are read from one file instead.
+    """
 
     pieces: list[Piece] = field(default_factory=list)
     lacking: list[Found] = field(default_factory=list)
+    reduced: dict[int, Reduced] = field(default_factory=dict)
     blocks: int = 0
     blocks_lacking: int = 0
     _traces: Counter[tuple[Any, ...]] = field(default_factory=Counter)
@@ -58,16 +75,22 @@ class Standing:
 
     def list_digest(self) -> str:
         """Return sha256 over the sorted (number, payload digest)."""
-        digest = hashlib.sha256()
-        for number, payload in sorted((piece.number, piece.digest) for piece in self.pieces):
-            digest.update(f"{number}={payload}\0".encode())
-        return digest.hexdigest()
+        return list_digest(self.pieces)
 
     def trace(self, meta: Mapping[str, Any]) -> None:
         """Count where one partial comes from."""
         container = meta.get("container") or {}
         image = container.get("quintet_image_id") or container.get("apptainer_name") or "none"
         self._traces[(*map(meta.get, TRACED), image)] += 1
+
+    def traces(self) -> list[list[Any]]:
+        """Return the counts of `trace` as JSON values."""
+        return [[*trace, partials] for trace, partials in sorted(self._traces.items(), key=str)]
+
+    def trace_again(self, traces: Sequence[Sequence[Any]]) -> None:
+        """Count what `traces` gave elsewhere."""
+        for *trace, partials in traces:
+            self._traces[tuple(trace)] += int(partials)
 
     def origins(self) -> dict[str, Counter[str]]:
         """Return how many partials came from each host, code, package list, CPU model and image."""
@@ -76,6 +99,14 @@ class Standing:
             for key, value in zip(counts, trace, strict=True):
                 counts[key][str(value)] += partials
         return counts
+
+
+def list_digest(pieces: Sequence[Piece]) -> str:
+    """Return sha256 over the sorted (number, payload digest)."""
+    digest = hashlib.sha256()
+    for number, payload in sorted((piece.number, piece.digest) for piece in pieces):
+        digest.update(f"{number}={payload}\0".encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +208,7 @@ def belongs(card: Card, plan: Plan, inputs: str, number: int, blocks: tuple[int,
     )
 
 
-def tiled(plan: Plan) -> Iterator[tuple[int, tuple[int, int]]]:
+def tiled(plan: Plan) -> Iterator[Tile]:
     """Yield (shard, blocks) in the order of the blocks; a shard without blocks is left out.
 
     Raises:
@@ -220,10 +251,85 @@ def take_in(context: Context, inputs: str, depth: Depth, moments: Moments | None
     Raises:
         QuintetError: exit 65 where shards overlap or a partial's statistics cannot be right.
     """
-    run, plan, phase = context.run, context.plan, context.phase
-    conflicts = {match.group(1) for match in conflict_names(run, plan.phase)}
+    run, plan = context.run, context.plan
+    conflicts = conflicting(run, plan)
     standing, reader = Standing(blocks=plan.blocks), Reader()
-    for shard, blocks in tiled(plan):
+    for number, shards in runs_of(plan):
+        if depth == "full" or not take_reduced(standing, context, inputs, number, shards, conflicts, moments):
+            take_shards(standing, context, inputs, depth, moments, shards, conflicts, reader)
+    return standing
+
+
+def conflicting(run: Run, plan: Plan) -> set[str]:
+    """Return the shards (`s000012`) beside which another payload for the same blocks stands."""
+    return {match.group(1) for match in conflict_names(run, plan.phase)}
+
+
+def runs_of(plan: Plan) -> Iterator[tuple[int, list[Tile]]]:
+    """Yield the runs of neighbouring shards that `merge --level` reduces, with their numbers."""
+    shards = list(tiled(plan))
+    for number, begin in enumerate(range(0, len(shards), SHARDS_PER_RUN)):
+        yield number, shards[begin : begin + SHARDS_PER_RUN]
+
+
+def reduced_file(run: Run, phase: str, number: int) -> Path:
+    """Return where a reduced run lies."""
+    return run.path / "merged" / f"{phase}.level" / f"r{number:06d}.h5"
+
+
+def take_reduced(
+    standing: Standing,
+    context: Context,
+    inputs: str,
+    number: int,
+    shards: Sequence[Tile],
+    conflicts: Collection[str],
+    moments: Moments | None,
+) -> bool:
+    """Take a run of shards in from the file that `merge --level` made of them; return whether it counts.
+
+    It counts while it is whole and the cards of its shards are those that it was made from.
+    """
+    run, plan = context.run, context.plan
+    path = reduced_file(run, plan.phase, number)
+    blocks = (shards[0][1][0], shards[-1][1][1])
+    if not path.exists() or any(f"s{shard:06d}" in conflicts for shard, _ in shards):
+        return False
+    pieces = []
+    try:
+        reading = Reader().read(path)
+        for shard, own in shards:
+            card = read_card(run.shard_file(plan.phase, shard))
+            if not belongs(card, plan, inputs, shard, own):
+                return False
+            pieces.append(Piece(shard, *own, card.units, card.pd))
+        meta = read_meta(path)
+        whole = reading.digest == reading.card.b2 and belongs(reading.card, plan, inputs, number, blocks)
+        if not whole or meta.get("list_digest") != list_digest(pieces):
+            return False
+        if moments is not None:
+            moments.take(*blocks, triples_of(reading, path, moments.shape))
+    except (OSError, ValueError, QuintetError):
+        return False
+    standing.reduced[len(standing.pieces)] = Reduced(path, len(pieces), reading.card.units)
+    standing.pieces += pieces
+    standing.trace_again(meta["traces"])
+    return True
+
+
+def take_shards(
+    standing: Standing,
+    context: Context,
+    inputs: str,
+    depth: Depth,
+    moments: Moments | None,
+    shards: Sequence[Tile],
+    conflicts: Collection[str],
+    reader: Reader,
+) -> None:
+    """Verify some neighbouring shards one by one and take them in."""
+    run, plan, phase = context.run, context.plan, context.phase
+    for shard, blocks in shards:
         path = run.shard_file(plan.phase, shard)
         reading = _reading(reader, path, plan, inputs, shard, blocks)
         problem = reading if isinstance(reading, Found) else None
@@ -248,7 +354,6 @@ def take_in(context: Context, inputs: str, depth: Depth, moments: Moments | None
                 ) from None
         standing.pieces.append(Piece(shard, *blocks, reading.card.units, reading.card.pd))
         standing.trace(reader.provenance(reading, path))
-    return standing
 
 
 def _reading(

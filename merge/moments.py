@@ -85,8 +85,8 @@ def ascending_nodes(levels: Indices, indices: Indices, stack: Triples) -> Iterat
 class Moments:
     """Takes the nodes of partials from left to right; holds one stack and O(log blocks) pending nodes."""
 
-    def __init__(self, stats: Stats) -> None:
-        """Make room for one stack of nodes of `metrics x 3 x cells`."""
+    def __init__(self, stats: Stats, first_block: int = 0) -> None:
+        """Make room for one stack of nodes of `metrics x 3 x cells`; the first partial begins at `first_block`."""
         self.shape = (len(stats.metrics), 3, stats.cells)
         self.node_bytes = 8 * len(stats.metrics) * 3 * stats.cells
         size = max(2, min(NODES_PER_STACK, STACK_BYTES // max(self.node_bytes, 1)))
@@ -95,7 +95,7 @@ class Moments:
         self._indices = np.empty(size, dtype=np.int64)
         self._filled = 0
         self._tree = tree.Reducer()
-        self.next_block = 0
+        self._tree.next_block = self.next_block = first_block
 
     def take(self, lo: int, hi: int, triples: Triples) -> None:
         """Append the maximal aligned nodes of blocks [lo, hi), float64 `[node, metric, 3, cell]`.
@@ -121,6 +121,11 @@ class Moments:
     def skip(self, lo: int, hi: int) -> None:
         """Stand for blocks that are missing: the identity of the tree."""
         self.take(lo, hi, np.zeros((len(tree.cover(lo, hi)), *self.shape)))
+
+    def nodes(self) -> list[tuple[int, int, Triples]]:
+        """Return the maximal aligned nodes of what was taken, each (level, index, float64 `[metric, 3, cell]`)."""
+        self._combine()
+        return list(self._tree.nodes())
 
     def root(self, blocks: int) -> Triples:
         """Return the root over `blocks` leaves, float64 `[metric, 3, cell]`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shlex
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +19,7 @@ from ..shard.errors import Exit, QuintetError
 from ..shard.partial import Card, file_digest, read_card
 from ..shard.publish import replace_file
 from ..shard.run import Run
+from ..shard.scratch import scratch_base
 from ..shard.snapshot import running_code_sha256
 from .draft import Draft
 from .intake import Standing, look, take_in, take_in_trials
@@ -109,15 +110,16 @@ def make_result(context: Context, inputs: str, request: Request, say: Say) -> Ca
     if standing.blocks_lacking:
         list_lacking(run, phase.name, standing, say)
         if not request.allow_missing:
+            quoted = shlex.quote(str(run.path))
             raise QuintetError(
                 Exit.INCOMPLETE,
                 f"phase {phase.name}: {standing.blocks_lacking} of {standing.blocks} blocks missing (missing.txt); "
-                f"run: bin/submit {run.path} --missing-only (on Slurm) or bin/local {run.path}",
+                f"run: bin/submit {quoted} --missing-only (on Slurm) or bin/local {quoted}",
             )
     else:
         forget_lacking(run, phase.name)
     done_file(run, phase.name).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="quintet-merge-", dir=os.environ.get("SLURM_TMPDIR")) as scratch:
+    with tempfile.TemporaryDirectory(prefix="quintet-merge-", dir=scratch_base()) as scratch:
         draft = Draft(Path(scratch))
         try:
             if moments is not None:

@@ -102,6 +102,24 @@ class Rows:
             self._offsets.append(self._end + offsets[1:])
             self._end += int(offsets[-1])
 
+    def append_reduced(self, source: Source, units: int) -> None:
+        """Append the units of a reduced run of shards, slice by slice."""
+        name, dtype, shape = self.dataset.name, self.dataset.dtype, self.dataset.shape
+        if self._rows is None:
+            for digests in source.slices(f"index/{name}", "u1", (units, DIGEST_BYTES)):
+                self._digests.append(digests)
+            for places in source.slices(f"meta/index/{name}", "i8", (units, 3)):
+                self._places.append(places)
+            return
+        count = units
+        if self._offsets is not None:
+            offsets = source.read(f"{name}_offsets", "i8", (units + 1,))
+            self._offsets.append(self._end + offsets[1:])
+            count = int(offsets[-1])
+            self._end += count
+        for rows in source.slices(name, dtype, (count, *shape)):
+            self._rows.append(rows)
+
     def _index(self, rows: np.ndarray, offsets: np.ndarray, number: int) -> None:
         """Append digests and places of the units of one partial."""
         units = len(offsets) - 1
@@ -127,17 +145,24 @@ def write_stats(draft: Draft, moments: Moments, blocks: int) -> None:
 
 
 def write_rows(context: Context, standing: Standing, draft: Draft) -> None:
-    """Write rows and counts of all pieces, one partial open at a time."""
+    """Write rows and counts of all pieces, one partial (or reduced run of them) open at a time."""
     phase, run = context.phase, context.run
     rows = [Rows(dataset, draft) for dataset in phase.stored if not dataset.summed]
     sums = [(dataset, Sum(dataset.name, dataset.shape)) for dataset in phase.stored if dataset.summed]
-    for piece in standing.pieces if rows or sums else ():
-        path: Path = (run.trial_file if phase.kind == "pull" else run.shard_file)(phase.name, piece.number)
-        with Source(path) as source:
+    position = 0 if rows or sums else len(standing.pieces)
+    while position < len(standing.pieces):
+        piece, reduced = standing.pieces[position], standing.reduced.get(position)
+        partial: Path = (run.trial_file if phase.kind == "pull" else run.shard_file)(phase.name, piece.number)
+        with Source(partial if reduced is None else reduced.path) as source:
             for row in rows:
-                row.append(source, piece)
+                if reduced is None:
+                    row.append(source, piece)
+                else:
+                    row.append_reduced(source, reduced.units)
             for dataset, total in sums:
-                total.add(source.read(dataset.name, dataset.dtype, dataset.shape))
+                dtype = dataset.dtype if reduced is None else "i8"
+                total.add(source.read(dataset.name, dtype, dataset.shape))
+        position += 1 if reduced is None else reduced.pieces
     for dataset, total in sums:
         draft.write(dataset.name, total.total())
     if standing.blocks_lacking and phase.kind == "map":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from ..shard.scan import MAX_DATASET_BYTES
 
 if TYPE_CHECKING:
     from ..shard.phases import Dataset
+
+SLICE_BYTES = 1 << 20
 
 
 class Source:
@@ -63,6 +66,23 @@ class Source:
             except (OSError, RuntimeError) as error:
                 raise self._refused(f"/{name} cannot be read", str(error)) from None
         return array
+
+    def slices(self, name: str, dtype: str, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+        """Yield a dataset of exactly this dtype and shape in slices of its first axis, about 1 MiB each.
+
+        Raises:
+            QuintetError: exit 65 where it is missing, another, linked, or stored outside the file.
+        """
+        dataset = h5py.Dataset(self._dataset(name))
+        if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
+            raise self._refused(f"/{name} is {dataset.dtype} {dataset.shape}", f"expected {dtype} {shape}")
+        row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(shape[1:], dtype=object)))
+        step = max(1, SLICE_BYTES // row_bytes)
+        for begin in range(0, shape[0], step):
+            try:
+                yield dataset[begin : begin + step]
+            except (OSError, RuntimeError) as error:
+                raise self._refused(f"/{name} cannot be read", str(error)) from None
 
     def rows(self, dataset: Dataset, units: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a dataset's rows, axis 0 the rows of all units, and the offsets of the units, int64 `[units + 1]`."""

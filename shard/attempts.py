@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ SLURM_VARIABLES = (
     "SLURMD_NODENAME",
     "SLURM_JOB_PARTITION",
 )
+SLURM_VALUE = re.compile(r"[\w.,:@+-]{1,100}")
 
 
 def utc_now() -> str:
@@ -42,8 +43,8 @@ def peak_rss_mb() -> float:
 
 
 def slurm_ids() -> dict[str, str]:
-    """Return the Slurm variables of this element that are set."""
-    return {name: os.environ[name] for name in SLURM_VARIABLES if name in os.environ}
+    """Return the Slurm variables of this element that are set; they become parts of file names."""
+    return {name: os.environ[name] for name in SLURM_VARIABLES if SLURM_VALUE.fullmatch(os.environ.get(name, ""))}
 
 
 @dataclass
@@ -52,14 +53,14 @@ class Attempt:
 
     path: Path
     started: float = field(default_factory=time.monotonic)
-    token: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}")
+    token: str = field(default_factory=lambda: f"{os.uname().nodename}-{os.getpid()}-{time.time_ns():x}")
     blocks_done: int = 0
     units_done: int = 0
     block_seconds: list[float] = field(default_factory=list)
 
     def start(self, **facts: Any) -> None:
         """Write the first line."""
-        self._write({"event": "start", "time": utc_now(), "host": socket.gethostname(), "slurm": slurm_ids(), **facts})
+        self._write({"event": "start", "time": utc_now(), "host": os.uname().nodename, "slurm": slurm_ids(), **facts})
 
     def end(self, code: int, reason: str = "", **facts: Any) -> None:
         """Write the last line; a full disk must not hide the real reason, so it is not raised."""
@@ -99,7 +100,8 @@ def read_attempts(path: Path) -> Iterator[dict[str, Any]]:
     """Yield one mapping per attempt: its first line's facts, and under `end` its last line's, if there is one."""
     starts: dict[str, dict[str, Any]] = {}
     try:
-        lines = path.read_text().splitlines()
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - status reads 10^5 of them
+            lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return
     for line in lines:

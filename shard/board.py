@@ -116,20 +116,20 @@ def facts(progress: PhaseProgress) -> Iterator[tuple[str, str]]:
         yield "time", use(progress.seconds, "s")
 
 
-def remarks(phases: Sequence[PhaseProgress]) -> Iterator[tuple[str, str]]:
-    """Yield what a person should know beside the table: troubles, failures, suggestions."""
+def remarks(phases: Sequence[PhaseProgress]) -> Iterator[tuple[str, str, str]]:
+    """Yield what a person should know beside the table: colour, phase, and a trouble, failure or suggestion."""
     for progress in phases:
         if progress.trouble:
-            yield "red", f"{progress.phase}: {progress.trouble}"
+            yield "red", progress.phase, progress.trouble
         if progress.trials is not None and not progress.trials.told:
-            yield "yellow", f"{progress.phase}: trials counted from files; the database is busy, gone or damaged"
-        for item in progress.failures:
+            yield "yellow", progress.phase, "trials counted from files; the database is busy, gone or damaged"
+        for item in progress.failures if not progress.merged else ():  # what was overcome is history
             times = f" x{item.count}" if item.count > 1 else ""
             log = f" [{item.log}]" if item.log else ""
-            yield "red", f"{progress.phase}: {item.failure}{times}, e.g. shard {item.shard}: {item.example}{log}"
+            yield "red", progress.phase, f"{item.failure}{times}, e.g. shard {item.shard}: {item.example}{log}"
         if progress.suggestion and not progress.merged:
             used = f"{use(progress.memory_mb, 'MB')}, {use(progress.seconds, 's')}"
-            yield "yellow", f"{progress.phase}: {progress.suggestion} (used {used})"
+            yield "yellow", progress.phase, f"{progress.suggestion} (used {used})"
 
 
 def bar(progress: PhaseProgress, width: int = BAR) -> str:
@@ -144,8 +144,8 @@ def plain(phases: Sequence[PhaseProgress], note: str, step: str) -> Iterator[str
     for progress in phases:
         told = "; ".join(f"{label} {text}" for label, text in facts(progress))
         yield f"{stamp} {progress.phase}: {100 * progress.fraction:.0f} % {count(progress)}, {word(progress)}; {told}"
-    for _, text in remarks(phases):
-        yield f"{stamp} {text}"
+    for _, phase, text in remarks(phases):
+        yield f"{stamp} {phase}: {text}"
     if note:
         yield f"{stamp} {note}"
     yield f"{stamp} next: {step}"
@@ -154,13 +154,19 @@ def plain(phases: Sequence[PhaseProgress], note: str, step: str) -> Iterator[str
 def picture(title: str, phases: Sequence[PhaseProgress], note: str, step: str, width: int) -> RenderableType:
     """Return what a terminal of `width` columns shows."""
     from rich.console import Group
+    from rich.table import Table
     from rich.text import Text
 
     body = wide_table(phases) if width >= WIDE else stacked_rows(phases, width)
-    below = [Text(text, style=style) for style, text in remarks(phases)]
+    below = Table.grid(padding=(0, 1))
+    below.add_column(no_wrap=True)
+    below.add_column(overflow="fold")  # a second line of a remark stands below its first
+    for style, phase, text in remarks(phases):
+        below.add_row(Text(f"{phase}:", style=style), Text(text, style=style))
     if note:
-        below.append(Text(note, style="yellow"))
-    return Group(Text(title, style="bold"), body, *below, Text.assemble(("next: ", "bold"), step))
+        below.add_row(Text("Slurm:", style="yellow"), Text(note, style="yellow"))
+    below.add_row(Text("next:", style="bold"), step)
+    return Group(Text(title, style="bold"), body, below)
 
 
 def wide_table(phases: Sequence[PhaseProgress]) -> RenderableType:
@@ -188,16 +194,20 @@ def wide_table(phases: Sequence[PhaseProgress]) -> RenderableType:
 
 
 def stacked_rows(phases: Sequence[PhaseProgress], width: int) -> RenderableType:
-    """Return a few short lines a phase."""
+    """Return a few short lines a phase; one line for what is merged while other phases are not."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     rows: list[RenderableType] = []
+    going_on = not all(progress.merged for progress in phases)
     for progress in phases:
         style = colour(progress)
         head = Text.assemble((progress.phase, "bold"), "  ", (word(progress), style))
         head.append(f"  {count(progress)}")
+        if progress.merged and going_on:
+            rows.append(head)
+            continue
         line = Text(f"  {bar(progress, max(10, min(width - 12, 60)))} {100 * progress.fraction:3.0f} %", style=style)
         grid = Table.grid(padding=(0, 1))
         grid.add_column(style="dim", no_wrap=True)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .partial import Card, build, read_arrays, read_meta
+from .errors import QuintetError
+from .partial import Card, build, read_arrays, read_card, read_meta
 from .provenance import capability
 from .publish import replace_file, set_aside, valid_card
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from .run import Plan, Run
 
 KEPT = 2
+MOST_LOOKS = 20
+
+
+def still(path: Path, card: Card) -> bool:
+    """Whether a file has this very card, and so these very bytes."""
+    try:
+        return read_card(path) == card
+    except (OSError, ValueError):
+        return False
 
 
 class Checkpoints:
@@ -50,7 +60,11 @@ class Checkpoints:
 
     def load(self) -> dict[str, Any] | None:
         """Return the newest state that can be believed and that this CPU can continue to the same bits."""
-        for _, path in reversed(self._standing()):
+        waiting = [path for _, path in self._standing()]
+        for _ in range(MOST_LOOKS):
+            if not waiting:
+                return None
+            path = waiting.pop()
             card = valid_card(path)
             if card is None:
                 set_aside(path, self._run.path / "quarantine")
@@ -62,7 +76,15 @@ class Checkpoints:
                 meta, arrays = read_meta(path), read_arrays(path)
             except FileNotFoundError:
                 continue  # another attempt has published the unit
-            if meta["capability"] != capability():
+            except (OSError, ValueError, RuntimeError, QuintetError):
+                meta, arrays = {}, {}
+            if not still(path, card):  # another attempt has replaced it: its two halves may be of two states
+                waiting.append(path)
+                continue
+            if not isinstance(meta.get("state"), dict):  # bytes that fit their card, and no checkpoint
+                set_aside(path, self._run.path / "quarantine")
+                continue
+            if meta.get("capability") != capability():
                 print(f"{path.name}: made on another CPU capability; the unit starts afresh", file=sys.stderr)
                 path.unlink(missing_ok=True)
                 continue

@@ -19,12 +19,14 @@ import numpy as np
 from ..jobs.complementarity.config import INTEGERS, SEARCHED_PATTERNS, SPACES, Config
 from ..jobs.complementarity.layout import Layout, row_datasets
 from ..jobs.complementarity.selection import select, usable
+from ..jobs.complementarity.tracker import MAIN_METRIC
 from .dropin import DropIn
 from .errors import Exit, QuintetError
 from .memory import log_memory
 from .phases import Dataset, Once, Phase, Resources, Task
 from .samplers import propose_random, propose_sobol, propose_tpe
 from .trials import FinishedTrial, SearchSpec, choice, integer, uniform
+from .trials.space import checked, read_space
 
 if TYPE_CHECKING:
     import optuna
@@ -40,18 +42,23 @@ COMMANDS = {
             "--axis": "figures.axis",
         },
         defaults={"inputs.database": "optuna_studies/freq_amp_v2_optimization.db"},
-        hidden=("simulate.remaining_seeds", "simulate.axis_sessions", "simulate.metrics", "model.smoothing_alpha"),
+        hidden=("simulate.remaining_seeds", "simulate.axis_sessions"),
     ),
     "search": DropIn(
         sections=("search", "model"),
-        flags={"--n-trials/-n": "search.n_trials", "--enqueue-from": "inputs.enqueue_from", "--seed": "seed"},
-        hidden=("search.enqueued", "model.smoothing_alpha"),
+        flags={
+            "--n-trials/-n": "search.n_trials",
+            "--enqueue-from": "inputs.enqueue_from",
+            "--seed": "seed",
+        },
+        hidden=("search.enqueued", "search.enqueue_study"),
         only="search",
+        then="quintet.merge.complementarity.analyse",
     ),
 }
 TOOLS = {
     name: f"quintet.merge.complementarity.{name}"
-    for name in ("replay", "export", "overlap", "umatrix", "visualise", "check")
+    for name in ("analyse", "replay", "export", "overlap", "umatrix", "visualise", "check")
 }
 OUTPUTS = {
     "aggregated_complementarity.png": "figures/aggregated_complementarity.png",
@@ -60,6 +67,7 @@ OUTPUTS = {
     "summary.json": "tables/summary.json",
     "per_config.csv": "tables/per_config.csv",
     "report.md": "report/report.md",
+    "top_trials.json": "tables/top_trials.json",
 }
 CONFIGS_PER_MEMORY_LINE = 100
 PAIRS_PER_SECOND = 4000.0
@@ -91,7 +99,7 @@ def kept_trajectories(config: Config) -> tuple[str, ...]:
 
 
 def from_flags(settings: dict[str, Any]) -> dict[str, Any]:
-    """Read the spellings of old: `--enqueue-from DB:STUDY`."""
+    """Read the spellings of old: `--enqueue-from DB:STUDY`, names separated by commas, one of two ways to choose."""
     inputs = settings.get("inputs", {})
     if "enqueue_from" in inputs:
         path, separator, study = inputs["enqueue_from"].rpartition(":")
@@ -101,8 +109,16 @@ def from_flags(settings: dict[str, Any]) -> dict[str, Any]:
             )
         inputs["enqueue_from"] = path
         settings.setdefault("search", {})["enqueue_study"] = study
-    if settings.get("select", {}).get("top_n") and settings["select"].get("n_configs"):
+    chosen = settings.get("select", {})
+    if "top_n" in chosen and "n_configs" in chosen:
         raise QuintetError(Exit.USAGE, "--top-n and --n-configs exclude each other; give one")
+    if "top_n" in chosen:
+        chosen["n_configs"] = chosen["top_n"]
+    elif "n_configs" in chosen:
+        chosen["top_n"] = None
+    if "metrics" in settings.get("simulate", {}):
+        names = [name.strip() for name in settings["simulate"]["metrics"].split(",")]
+        settings["simulate"]["metrics"] = list(dict.fromkeys([MAIN_METRIC, *names]))
     return settings
 
 
@@ -124,19 +140,31 @@ def resolved(config: Config) -> Config:
     elif config.simulate.max_sessions_mode == "trial":
         longest = max(longest, int(SPACES[config.search.space]["max_sessions"][1]))
     simulate = config.simulate.model_copy(update={"axis_sessions": longest})
-    search = config.search.model_copy(update={"enqueued": best_of_another_study(config)})
+    search = config.search.model_copy(update={"enqueued": enqueued_trials(config)})
     return config.model_copy(update={"simulate": simulate, "search": search})
 
 
-def read_database(path: Path, study_name: str) -> list[optuna.trial.FrozenTrial]:
-    """Return the trials of a study in a foreign database, which is copied and never written."""
+def read_database(
+    path: Path, study_name: str, file_key: str = "inputs.database", name_key: str = "search.study_name"
+) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials of a study in a foreign database, which is copied and never written.
+
+    Args:
+        path: SQLite file of Optuna's.
+        study_name: name of the study in there.
+        file_key: what an error calls the file.
+        name_key: what an error calls the name.
+
+    Raises:
+        QuintetError: exit 2 where there is no such file or study, or the file is no database of Optuna's.
+    """
     import shutil
 
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not path.is_file():
-        raise QuintetError(Exit.USAGE, f"database: found {str(path)!r}; no such file")
+        raise QuintetError(Exit.USAGE, f"{file_key}: found {str(path)!r}; no such file")
     with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
         copy = shutil.copy(path, Path(folder) / "study.db")
         try:
@@ -146,24 +174,48 @@ def read_database(path: Path, study_name: str) -> list[optuna.trial.FrozenTrial]
             ]
             if study_name not in names:
                 known = ", ".join(sorted(names)) or "none"
-                raise QuintetError(Exit.USAGE, f"study name: found {study_name!r}; {path.name} has: {known}")
+                raise QuintetError(Exit.USAGE, f"{name_key}: found {study_name!r}; {path.name} has: {known}")
             return optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
         except QuintetError:
             raise
         except Exception as error:
             raise QuintetError(
-                Exit.USAGE, f"database: {path.name} is not an Optuna database ({type(error).__name__})"
+                Exit.USAGE, f"{file_key}: {path.name} is not an Optuna database ({type(error).__name__})"
             ) from None
 
 
-def best_of_another_study(config: Config) -> tuple[dict[str, Any], ...]:
-    """Return the parameters of the best trials of another study that the search tries first."""
+def enqueued_trials(config: Config) -> tuple[dict[str, Any], ...]:
+    """Return the parameters that a search tries first: given ones, or those of another study's best trials.
+
+    A parameter that a trial of another study lacks takes this run's pattern, or its default. Trials outside the
+    search space are left out.
+
+    Raises:
+        QuintetError: exit 2 where a given one lies outside the search space, or none of the other study fits.
+    """
+    space = read_space(space_of(config))
     if config.inputs.enqueue_from is None:
+        for position, parameters in enumerate(config.search.enqueued):
+            checked(parameters, space, f"search.enqueued.{position}", Exit.USAGE)
         return config.search.enqueued
     name = config.search.enqueue_study or config.search.study_name
-    trials = select(read_database(Path(config.inputs.enqueue_from), name), top_n=config.search.enqueue_top_k)
-    names = [name for name, _ in space_of(config)]
-    return tuple({name: trial.params[name] for name in names} for trial in trials if set(names) <= set(trial.params))
+    path = Path(config.inputs.enqueue_from)
+    trials = read_database(path, name, "inputs.enqueue_from", "search.enqueue_study")
+    if not usable(trials):
+        raise QuintetError(Exit.USAGE, f"inputs.enqueue_from: study {name!r} has no COMPLETE trial with a finite value")
+    found = []
+    for trial in select(trials, top_n=config.search.enqueue_top_k):
+        defaults = {**config.params({}).model_dump(), "initial_memory_pattern": config.model.pattern}
+        parameters = {key: trial.params.get(key, defaults[key]) for key in space}
+        try:
+            checked(parameters, space, f"inputs.enqueue_from: trial {trial.number}", Exit.USAGE)
+        except QuintetError as outside:
+            refusal = outside
+        else:
+            found.append(parameters)
+    if not found:
+        raise refusal
+    return tuple(found)
 
 
 def phases(config: Config) -> tuple[Phase, ...]:

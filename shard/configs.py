@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 MAX_CONFIG_BYTES = 1 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 32
+MAX_INTEGER_BITS = 128
+PARTITIONS = r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]*(,[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)*"
 RESOURCE_KEYS: dict[str, tuple[type, float]] = {
     "shards": (int, 1),
     "target_minutes": (float, 0.001),
@@ -38,7 +43,10 @@ def bad(source: str, key: str, found: Any, allowed: str) -> QuintetError:
 
 def shortened(value: Any) -> str:
     """Return a value's text, cut where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = f"a very long {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -53,27 +61,52 @@ def count_nodes(value: Any, source: str, depth: int = 0, budget: list[int] | Non
         count_nodes(child, source, depth + 1, budget)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping with text keys; exit 2 for anything else."""
+def parsed(text: str, source: str) -> Any:
+    """Return what a YAML text says; exit 2 where it is none, or too deep or too large with its aliases expanded.
+
+    Sizes are counted on the events of the parser: merging aliased mappings (`<<`) would fill the memory before there
+    is a value to be counted.
+    """
     import yaml
 
+    sizes: dict[str | None, int] = {}
+    standing: list[tuple[str | None, int]] = [(None, 0)]
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise QuintetError(
-                Exit.USAGE, f"{path}: {path.stat().st_size} bytes; a config has at most {MAX_CONFIG_BYTES}"
-            )
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            anchor, size = None, 0
+            if isinstance(event, yaml.events.CollectionStartEvent):
+                standing.append((event.anchor, 1))
+            elif isinstance(event, yaml.events.CollectionEndEvent):
+                anchor, size = standing.pop()
+                sizes[anchor] = size
+            elif isinstance(event, yaml.events.NodeEvent):
+                size = sizes.get(event.anchor, 1) if isinstance(event, yaml.events.AliasEvent) else 1
+            standing[-1] = (standing[-1][0], standing[-1][1] + size)
+            if standing[-1][1] > MAX_NODES or len(standing) > MAX_DEPTH + 2:
+                raise QuintetError(Exit.USAGE, f"{source}: more than {MAX_NODES} values or {MAX_DEPTH} levels")
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise QuintetError(Exit.USAGE, f"{source}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    count_nodes(data, source)
+    return data
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping with text keys; exit 2 for anything else."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise QuintetError(Exit.USAGE, f"{path}: a config is a regular file")
+        if found.st_size > MAX_CONFIG_BYTES:
+            raise QuintetError(Exit.USAGE, f"{path}: {found.st_size} bytes; a config has at most {MAX_CONFIG_BYTES}")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise QuintetError(Exit.USAGE, f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise QuintetError(Exit.USAGE, f"{path}: not UTF-8 text") from None
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise QuintetError(Exit.USAGE, f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    data = parsed(text, str(path))
     if not isinstance(data, dict):
         raise QuintetError(Exit.USAGE, f"{path}: found {type(data).__name__}; a config is a mapping")
-    count_nodes(data, str(path))
     return data
 
 
@@ -86,6 +119,12 @@ def merged_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, A
     return result
 
 
+def is_below(name: str) -> bool:
+    """Whether a path that stands in a config is relative and stays below the config's folder."""
+    path = Path(name)
+    return name.isprintable() and bool(name) and not path.is_absolute() and ".." not in path.parts
+
+
 def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a config with the templates that it names."""
     resolved = path.resolve()
@@ -95,25 +134,19 @@ def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     template = data.pop("template", None)
     if template is None:
         return data
-    if not isinstance(template, str):
-        raise bad(str(path), "template", template, "the name of a YAML file")
+    if not isinstance(template, str) or not is_below(template):
+        raise bad(str(path), "template", template, "the name of a YAML file beside this one or below")
     return merged_over(load(path.parent / template, (*seen, resolved)), data)
 
 
 def apply_settings(config: dict[str, Any], settings: Sequence[str]) -> None:
     """Apply `key.path=value` settings in place; values are YAML."""
-    import yaml
-
     for setting in settings:
         key, separator, text = setting.partition("=")
         path = key.split(".")
         if not separator or not all(path):
             raise QuintetError(Exit.USAGE, f"--set: found {setting!r}; allowed is KEY.PATH=VALUE")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise QuintetError(Exit.USAGE, f"--set {key}: value {shortened(text)} is not YAML") from None
-        count_nodes(value, f"--set {key}")
+        value = parsed(text, f"--set {shortened(key)[1:-1]}")
         place = config
         for part in path[:-1]:
             inner = place.setdefault(part, {})
@@ -157,7 +190,7 @@ def validated(config: dict[str, Any], study: str, source: str) -> tuple[dict[str
     try:
         model = module.Config(**science)
     except ValidationError as error:
-        raise QuintetError(Exit.USAGE, "; ".join(validation_lines(error, source))) from None
+        raise QuintetError(Exit.USAGE, "; ".join(validation_lines(error, source, module.Config))) from None
     except TypeError:
         raise QuintetError(Exit.USAGE, f"{source}: the keys of a config are text") from None
     resolved_by_study = getattr(module, "resolved", None)
@@ -165,7 +198,20 @@ def validated(config: dict[str, Any], study: str, source: str) -> tuple[dict[str
         model = resolved_by_study(model)
     phases = module.phases(model)
     check_machinery(machinery, phases, source)
-    return {**machinery, **model.model_dump(mode="json"), "study": study}, phases
+    resolved = {**machinery, **model.model_dump(mode="json"), "study": study}
+    check_numbers(resolved, source)
+    return resolved, phases
+
+
+def check_numbers(value: Any, source: str, key: str = "") -> None:
+    """Refuse what canonical JSON, and so the config hash, cannot hold: infinities, NaN, integers without bound."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, child in items:
+        check_numbers(child, source, f"{key}.{name}" if key else str(name))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise bad(source, key, value, "a finite number")
+    if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
+        raise bad(source, key, value, f"an integer of at most {MAX_INTEGER_BITS} bits")
 
 
 def split(config: Mapping[str, Any], study: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -177,18 +223,32 @@ def split(config: Mapping[str, Any], study: str) -> tuple[dict[str, Any], dict[s
     return {key: value for key, value in config.items() if key not in kept | {"study"}}, machinery
 
 
-def validation_lines(error: Any, source: str) -> list[str]:
-    """Return one line per failed field."""
+def validation_lines(error: Any, source: str, model: Any) -> list[str]:
+    """Return one line per failed field of a config model."""
     lines = []
     for item in error.errors()[:5]:
         key = ".".join(str(part) for part in item["loc"]) or "config"
         if item["type"] == "extra_forbidden":
-            lines.append(f"{source}: {key}: unknown key")
+            lines.append(f"{source}: {key}: unknown key{nearest(model, item['loc'])}")
         elif item["type"] == "missing":
             lines.append(f"{source}: {key}: missing")
         else:
             lines.append(f"{source}: {key}: found {shortened(item['input'])}; {item['msg']}")
     return lines
+
+
+def nearest(model: Any, place: Sequence[Any]) -> str:
+    """Return which key of a config model an unknown one at `place` may have meant; empty where none is near."""
+    from difflib import get_close_matches
+    from typing import get_args
+
+    for part in place[:-1]:
+        if isinstance(part, str) and part in getattr(model, "model_fields", {}):
+            model = model.model_fields[part].annotation
+        while not hasattr(model, "model_fields") and get_args(model):
+            model = next((item for item in get_args(model) if item is not type(None)), None)
+    near = get_close_matches(str(place[-1]), getattr(model, "model_fields", {}), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def check_machinery(config: Mapping[str, Any], phases: Sequence[Phase], source: str) -> None:
@@ -204,8 +264,8 @@ def check_machinery(config: Mapping[str, Any], phases: Sequence[Phase], source: 
             raise bad(source, f"phases.{name}", section, "a mapping")
         for key, value in section.items():
             if key == "partition":
-                if not isinstance(value, str):
-                    raise bad(source, f"phases.{name}.partition", value, "text")
+                if not isinstance(value, str) or not re.fullmatch(PARTITIONS, value):
+                    raise bad(source, f"phases.{name}.partition", value, "names with commas between them")
                 continue
             if key not in RESOURCE_KEYS:
                 raise bad(source, f"phases.{name}", key, f"one of {', '.join([*RESOURCE_KEYS, 'partition'])}")
@@ -237,6 +297,13 @@ def without(config: Mapping[str, Any], dotted: str) -> dict[str, Any]:
     return result
 
 
+def value_of(config: Mapping[str, Any], dotted: str) -> Any:
+    """Return a config's section, or a value in it; None where there is none."""
+    head, _, rest = dotted.partition(".")
+    found = config.get(head)
+    return value_of(found or {}, rest) if rest else found
+
+
 def counted_sections(config: Mapping[str, Any], phases: Sequence[Phase], phase: Phase) -> dict[str, Any]:
     """Return what a phase's config hash covers: the sections it reads and those of the phases it comes after."""
     by_name = {item.name: item for item in phases}
@@ -251,7 +318,7 @@ def counted_sections(config: Mapping[str, Any], phases: Sequence[Phase], phase: 
     for item in lineage.values():
         if item.grows:
             reduced = without(reduced, item.grows)
-    sections = {key: reduced.get(key) for item in lineage.values() for key in item.reads}
+    sections = {key: value_of(reduced, key) for item in lineage.values() for key in item.reads}
     threads = config["phases"].get(phase.name, {}).get("threads", 1)
     return {
         "sections": sections,

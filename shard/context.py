@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .errors import Exit, QuintetError
 from .partial import file_digest, opened, read_card
-from .phases import seed_sequence
 from .run import valid_name
 
 if TYPE_CHECKING:
@@ -28,19 +27,31 @@ if TYPE_CHECKING:
 def study_module(name: str) -> Study:
     """Return the module of a study; exit 2 where there is none of that name."""
     valid_name(name, "study")
+    unknown = QuintetError(Exit.USAGE, f"study: {name!r} is not a study of this suite")
+    if "." in name:
+        raise unknown
     try:
-        return cast("Study", import_module(f"{__package__}.{name}"))
+        module = import_module(f"{__package__}.{name}")
     except ModuleNotFoundError as error:
         if error.name != f"{__package__}.{name}":
             raise
-        raise QuintetError(Exit.USAGE, f"study: {name!r} is not a study of this suite") from None
+        raise unknown from None
+    if not (hasattr(module, "Config") and hasattr(module, "phases")):  # a module of the machinery
+        raise unknown
+    return cast("Study", module)
 
 
 def table(config: dict[str, Any], study: str) -> tuple[Any, tuple[Phase, ...]]:
-    """Return a resolved config's validated model and its table of phases."""
+    """Return a resolved config's validated model and its table of phases; exit 78 where it fits this code no more."""
     module = study_module(study)
     fields = model_fields(study)
-    model = module.Config(**{key: value for key, value in config.items() if key in fields})
+    try:
+        model = module.Config(**{key: value for key, value in config.items() if key in fields})
+    except ValueError as error:
+        reason = "; ".join(str(error).splitlines()[1:3]) or str(error)
+        raise QuintetError(
+            Exit.MISMATCH, f"the planned config does not fit this code ({reason}); use the code it was planned with"
+        ) from None
     return model, module.phases(model)
 
 
@@ -98,6 +109,8 @@ class Context:
 
     def seed(self, *key: int) -> np.random.SeedSequence:
         """Return the seed sequence of (study, phase, *key), independent of shard, host and time."""
+        from .phases import seed_sequence
+
         names = (name_word(self.plan.study), name_word(self.phase.name))
         return seed_sequence(self.plan.root_entropy, *names, *key)
 

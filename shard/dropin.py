@@ -19,6 +19,8 @@ class DropIn:
         flags: further flags, or other spellings: flag (several separated by `/`) -> config key.
         defaults: values that this command has where the schema has another default.
         only: the one phase that is run (a study's earlier script); None runs all.
+        hidden: config keys of the sections that are no flags.
+        then: module that is started with the run directory once `only` is merged; its figures and tables.
     """
 
     sections: tuple[str, ...]
@@ -26,6 +28,7 @@ class DropIn:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     only: str | None = None
     hidden: tuple[str, ...] = ()
+    then: str | None = None
 
 
 def field_of(config: Any, key: str) -> Any:

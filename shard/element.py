@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .attempts import Attempt, utc_now
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, still
 from .errors import Exit, QuintetError
-from .partial import Card, build, file_digest, read_arrays
+from .memory import give_back_large
+from .partial import Card, build, build_from, file_digest, read_datasets
 from .payload import Payload
 from .provenance import provenance, spread
-from .publish import Outcome, publish, replace_file, set_aside
-from .scan import examine, units_between
+from .publish import RETRIES, Outcome, publish, replace_file, retried, set_aside
+from .scan import Found, examine, full_check, units_between
 from .snapshot import running_code_sha256
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .phases import Task, Work
     from .run import Plan, Run
     from .signals import StopFlag
+
+LARGE_PARTIAL_BYTES = 8 << 20
 
 
 @dataclass
@@ -140,33 +143,32 @@ def checkpoint_path(element: Element) -> Path:
 def resumed_payload(element: Element, context: Context, blocks: tuple[int, int]) -> Payload:
     """Return the payload of the blocks that an earlier attempt kept, or an empty one."""
     path = checkpoint_path(element)
-    try:
-        card, digest = file_digest(path)
-    except FileNotFoundError:
-        return Payload(context.phase, blocks[0])
-    except (OSError, ValueError):
-        set_aside(path, element.quarantine)
-        return Payload(context.phase, blocks[0])
-    mine = element.card(element.shard, card.lo, card.hi, card.units)
-    same = (card.study, card.phase, card.shard, card.cfg, card.inp) == (
-        mine.study,
-        mine.phase,
-        mine.shard,
-        mine.cfg,
-        mine.inp,
-    )
-    fits = (
-        card.lo == blocks[0] and card.hi <= blocks[1] and card.units == units_between(element.plan, (card.lo, card.hi))
-    )
-    if card.b2 != digest or not same or not fits or card.complete:
-        set_aside(path, element.quarantine)
-        return Payload(context.phase, blocks[0])
-    try:
-        arrays = read_arrays(path)
-    except FileNotFoundError:  # another attempt has just published the shard
-        return Payload(context.phase, blocks[0])
-    element.resumed_from = card.hi
-    return Payload.restored(context.phase, card.lo, card.hi, card.units, arrays)
+    for _ in range(RETRIES):
+        try:
+            card, digest = retried(lambda: file_digest(path))
+            arrays = read_datasets(path) if fits(element, context, path, card, digest, blocks) else None
+        except FileNotFoundError:  # none was kept, or another attempt has just published the shard
+            break
+        except (OSError, ValueError):
+            set_aside(path, element.quarantine)
+            break
+        if not still(path, card):
+            continue  # another attempt has replaced it in between: card and arrays may be of two files
+        if arrays is None:
+            set_aside(path, element.quarantine)
+            break
+        element.resumed_from = card.hi
+        return Payload.restored(context.phase, card.lo, card.hi, card.units, arrays)
+    return Payload(context.phase, blocks[0])
+
+
+def fits(element: Element, context: Context, path: Path, card: Card, digest: str, blocks: tuple[int, int]) -> bool:
+    """Whether a checkpoint is whole, of this shard, and holds what its card and the phase say."""
+    own = element.card(element.shard, card.lo, card.hi, units_between(element.plan, (card.lo, card.hi)), False)
+    described = replace(card, off=0, n=0, b2="", pd="")
+    if card.b2 != digest or described != own or card.lo != blocks[0] or not card.lo < card.hi <= blocks[1]:
+        return False
+    return full_check(Found(element.shard, path, card), context.phase, card.units) is None
 
 
 def keep(element: Element, payload: Payload) -> None:
@@ -176,9 +178,16 @@ def keep(element: Element, payload: Payload) -> None:
     replace_file(checkpoint_path(element), content)
 
 
+def expected_bytes(plan: Plan, blocks: tuple[int, int]) -> float:
+    """Return how large the plan takes the partial of these blocks to be."""
+    return units_between(plan, blocks) * float(plan.estimates.get("bytes_per_unit") or 0.0)
+
+
 def run_blocks(element: Element, context: Context, work: Work, blocks: tuple[int, int]) -> Exit:
     """Compute what is missing of a shard's blocks, publish the partial, and say how it ended."""
     checkpoint_s = float(element.plan.resources["checkpoint_s"])
+    if expected_bytes(element.plan, blocks) >= LARGE_PARTIAL_BYTES:
+        give_back_large()
     payload = resumed_payload(element, context, blocks)
     kept_blocks, kept = payload.next_block, time.monotonic()
     while payload.next_block < blocks[1]:
@@ -202,7 +211,7 @@ def run_blocks(element: Element, context: Context, work: Work, blocks: tuple[int
             keep(element, payload)
         return Exit.STOPPED
     card = element.card(element.shard, *blocks, payload.units)
-    content, card = build(card, payload.arrays(), element.facts(*blocks, payload.units))
+    content, card = build_from(card, payload.drained(), payload.nbytes, element.facts(*blocks, payload.units))
     outcome = publish(element.run.shard_file(element.plan.phase, element.shard), content, card, element.quarantine)
     if outcome is Outcome.DUPLICATE:
         element.attempt.units_done = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from enum import IntEnum
 
 
@@ -36,14 +37,22 @@ class QuintetError(Exception):
 
 CANNOT_WRITE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG})
 TRANSIENT_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
+HDF5_ERRNO = re.compile(r"errno = (\d+)")  # how HDF5 writes it into the text of an error
+
+
+def errno_of(error: BaseException) -> int | None:
+    """Return the errno that an exception stands for, also where HDF5 gives it in the error's text alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = HDF5_ERRNO.search(str(error)) if isinstance(error, OSError | RuntimeError) else None
+    return int(found[1]) if found else None
 
 
 def exit_of(error: BaseException) -> Exit:
     """Return the exit code that an exception ends a process with."""
     if isinstance(error, QuintetError):
         return error.code
-    if isinstance(error, OSError) and error.errno in CANNOT_WRITE_ERRNOS:
+    number = errno_of(error)
+    if number in CANNOT_WRITE_ERRNOS:
         return Exit.CANNOT_WRITE
-    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
-        return Exit.IO
-    return Exit.BUG
+    return Exit.IO if number in TRANSIENT_ERRNOS else Exit.BUG

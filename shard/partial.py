@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import Exit, QuintetError
+from .scratch import scratch_base
 
 if TYPE_CHECKING:
     import h5py
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 MAGIC = "QUINTET1"
 SCHEMA = 1
+IMAGES = count()  # names of files in memory: no two open ones may share one
 CARD_BYTES = 512
 IN_MEMORY_BYTES = 256 << 20
 COMPRESS_FROM_BYTES = 4096
+FIRST_READ_BYTES = 64 << 10  # small partials come whole; a larger buffer would cost more than their digest
 READ_BYTES = 4 << 20
 REGISTERED_FILTERS = frozenset({1, 2, 3})  # deflate, shuffle, fletcher32
 
@@ -54,7 +56,7 @@ class Card:
 
     def pack(self) -> bytes:
         """Return the 512 bytes that stand before the HDF5 file."""
-        line = json.dumps(asdict(self), separators=(",", ":")).encode()
+        line = json.dumps(vars(self), separators=(",", ":")).encode()
         if len(line) >= CARD_BYTES:
             raise ValueError(f"card of {len(line)} bytes; at most {CARD_BYTES - 1} fit")
         return line.ljust(CARD_BYTES, b"\n")
@@ -64,24 +66,25 @@ class Card:
         """Read a card; ValueError where the bytes are none."""
         line = block[:CARD_BYTES].split(b"\n", 1)[0]
         try:
-            data = json.loads(line)
+            data = json.loads(line.decode())
         except (ValueError, RecursionError):
             raise ValueError("no card in the first 512 bytes") from None
         if not isinstance(data, dict) or data.get("magic") != MAGIC:
             raise ValueError("no card in the first 512 bytes")
         if data.get("schema") != SCHEMA:
             raise SchemaError(f"schema {data.get('schema')!r}, this suite reads {SCHEMA}")
-        kinds = {name: type(getattr(SAMPLE, name)) for name in cls.__dataclass_fields__}
-        if set(data) != set(kinds) or any(type(data[name]) is not kind for name, kind in kinds.items()):
+        if {name: type(value) for name, value in data.items()} != KINDS:
             raise ValueError("the card's fields are not those of a partial")
-        return cls(**data)
+        card = cls.__new__(cls)
+        vars(card).update(data)  # what the frozen __init__ does, without its fifteen calls: scans read 10^5 cards
+        return card
 
 
 class SchemaError(ValueError):
     """The file was written by another version of the format."""
 
 
-SAMPLE = Card("", "", 0, 0, 0, "", "")
+KINDS = {name: type(value) for name, value in vars(Card("", "", 0, 0, 0, "", "")).items()}
 
 
 def update_digest(digest: Any, name: str, array: np.ndarray) -> None:
@@ -116,7 +119,7 @@ def array_of(value: Any) -> np.ndarray:
 def write_dataset(file: h5py.File, name: str, array: np.ndarray) -> None:
     """Write one array: `stats` and small ones contiguous, large ones in compressed chunks."""
     if name == "stats" or array.nbytes < COMPRESS_FROM_BYTES:
-        file.create_dataset(name, data=array, track_times=False)
+        write_contiguous(file, name, array)
         return
     rows = max(1, (1 << 20) // max(array.nbytes // max(len(array), 1), 1))
     file.create_dataset(
@@ -127,6 +130,24 @@ def write_dataset(file: h5py.File, name: str, array: np.ndarray) -> None:
         shuffle=True,
         track_times=False,
     )
+
+
+def write_contiguous(file: h5py.File, name: str, array: np.ndarray) -> int:
+    """Write one array in one piece and return its place in the file.
+
+    By the calls below `create_dataset`, which costs as much again, since most partials are many small arrays.
+    """
+    from h5py import h5d, h5p, h5s, h5t
+
+    if array.dtype.kind not in "biuf":
+        return int(file.create_dataset(name, data=array, track_times=False).id.get_offset() or 0)
+    links, properties = h5p.create(h5p.LINK_CREATE), h5p.create(h5p.DATASET_CREATE)
+    links.set_create_intermediate_group(True)
+    properties.set_obj_track_times(False)
+    space, kind = h5s.create_simple(array.shape), h5t.py_create(array.dtype, logical=True)
+    dataset = h5d.create(file.id, name.encode(), kind, space, dcpl=properties, lcpl=links)
+    dataset.write(h5s.ALL, h5s.ALL, array)
+    return int(dataset.get_offset() or 0)
 
 
 def build(
@@ -140,38 +161,72 @@ def build(
         meta: provenance, kept as one JSON attribute of `/meta`.
         meta_arrays: datasets below `/meta`, outside the payload digest.
     """
+    payload = {name: array_of(arrays[name]) for name in sorted(arrays)}
+    size = sum(array.nbytes for array in payload.values())
+    return build_from(card, payload.items(), size, meta, meta_arrays)
+
+
+def build_from(
+    card: Card,
+    arrays: Iterable[tuple[str, Any]],
+    size: int,
+    meta: Mapping[str, Any],
+    meta_arrays: Mapping[str, Any] | None = None,
+) -> tuple[bytes, Card]:
+    """Do as `build` with arrays that come one by one, in name order; none is held once it is written.
+
+    `size` is the bytes of all of them: from 256 MB on the file is built on the node's disk.
+    """
+    digest, offset, stats_bytes = hashlib.blake2b(digest_size=16), 0, 0
+    with image_file(size) as (file, image_of):
+        for name, value in arrays:
+            array = array_of(value)
+            if not name.startswith("meta/"):
+                update_digest(digest, name, array)
+            if name == "stats" and array.size:
+                stats_bytes = array.nbytes
+                offset = write_contiguous(file, name, array) + CARD_BYTES
+            else:
+                write_dataset(file, name, array)
+            del value, array
+        write_meta(file, meta, meta_arrays or {})
+        file.flush()
+        image = image_of()
+    b2 = hashlib.blake2b(image, digest_size=16).hexdigest()
+    card = replace(card, off=offset, n=stats_bytes, b2=b2, pd=digest.hexdigest())
+    return card.pack() + image, card
+
+
+def write_meta(file: h5py.File, meta: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    """Write the group `/meta`: provenance as one JSON attribute, and datasets."""
+    group = file.require_group("meta")
+    group.attrs["provenance"] = json.dumps(meta, sort_keys=True)
+    for name, value in sorted(arrays.items()):
+        write_dataset(file, f"meta/{name}", array_of(value))
+
+
+@contextmanager
+def image_file(size: int) -> Iterator[tuple[h5py.File, Callable[[], bytes]]]:
+    """Open a fresh HDF5 file that nobody sees, and the function that returns its bytes once it is flushed."""
     import h5py
 
-    payload = {name: array_of(value) for name, value in arrays.items()}
-    folder = None
-    large = sum(array.nbytes for array in payload.values()) > IN_MEMORY_BYTES
-    if large:
-        folder = tempfile.TemporaryDirectory(prefix="quintet-")
-        file = h5py.File(Path(folder.name) / "image.h5", "w", libver=("v110", "v110"))
-    else:
-        name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        file = h5py.File(name, "w", driver="core", backing_store=False, libver=("v110", "v110"))
-    with file:
-        for name in sorted(payload):
-            write_dataset(file, name, payload[name])
-        group = file.create_group("meta", track_order=False)
-        group.attrs["provenance"] = json.dumps(meta, sort_keys=True)
-        for name, value in sorted((meta_arrays or {}).items()):
-            write_dataset(file, f"meta/{name}", array_of(value))
-        file.flush()
-        offset = file["stats"].id.get_offset() if "stats" in payload and payload["stats"].size else None
-        image = b"" if large else file.id.get_file_image()
-    if folder is not None:
-        image = (Path(folder.name) / "image.h5").read_bytes()
-        folder.cleanup()
-    card = replace(
-        card,
-        off=0 if offset is None else offset + CARD_BYTES,
-        n=0 if offset is None else int(payload["stats"].nbytes),
-        b2=hashlib.blake2b(image, digest_size=16).hexdigest(),
-        pd=payload_digest(payload),
-    )
-    return card.pack() + image, card
+    version = ("v110", "v110")
+    if size <= IN_MEMORY_BYTES:
+        name = f"{os.getpid()}-{next(IMAGES)}"
+        with h5py.File(name, "w", driver="core", backing_store=False, libver=version) as file:
+            yield file, file.id.get_file_image
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="quintet-", dir=scratch_base()) as folder:
+        path = Path(folder) / "image.h5"
+        with h5py.File(path, "w", libver=version) as file:
+
+            def read() -> bytes:
+                file.close()  # until then the file says that it is being written
+                return path.read_bytes()
+
+            yield file, read
 
 
 def open_regular(path: Path) -> int:
@@ -192,9 +247,10 @@ def file_digest(path: Path) -> tuple[Card, str]:
     """Return the card and the digest of the bytes that stand behind it now."""
     descriptor = open_regular(path)
     try:
-        card = Card.parse(os.read(descriptor, CARD_BYTES))
-        digest = hashlib.blake2b(digest_size=16)
-        while chunk := os.read(descriptor, READ_BYTES):
+        chunk = os.read(descriptor, FIRST_READ_BYTES)
+        card = Card.parse(chunk)
+        digest = hashlib.blake2b(memoryview(chunk)[CARD_BYTES:], digest_size=16)
+        while chunk := os.read(descriptor, READ_BYTES if len(chunk) >= FIRST_READ_BYTES else CARD_BYTES):
             digest.update(chunk)
         return card, digest.hexdigest()
     finally:
@@ -256,8 +312,13 @@ def stored_payload_digest(file: h5py.File, within: Callable[[str, h5py.Dataset],
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the whole payload of a file that was verified before."""
+    return {name: array for name, array in read_datasets(path).items() if not name.startswith("meta/")}
+
+
+def read_datasets(path: Path) -> dict[str, np.ndarray]:
+    """Return every dataset of a file that was verified before, those below `/meta` too."""
     with opened(path) as file:
-        return {name: dataset[()] for name, dataset in walk(file) if not name.startswith("meta/")}
+        return {name: dataset[()] for name, dataset in walk(file)}
 
 
 def read_meta(path: Path) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-
-from . import tree
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +18,14 @@ class Payload:
 
     def __init__(self, phase: Phase, lo: int) -> None:
         """Start without a block."""
+        from . import tree
+
         self.phase = phase
         self.lo = lo
         self.next_block = lo
         self.units = 0
+        self.nbytes = 0
+        """Bytes of rows and counts, which is nearly all there is."""
         self._rows: dict[str, list[np.ndarray]] = {}
         self._lengths: dict[str, list[np.ndarray]] = {}
         self._counts: dict[str, np.ndarray] = {}
@@ -72,6 +74,8 @@ class Payload:
                 if any(not -INT64 <= int(value) < INT64 for value in total.flat):
                     raise ValueError(f"{dataset.name}: a sum passes 63 bits")
                 array = standing + array
+            else:
+                self.nbytes += array.nbytes
             self._counts[dataset.name] = array
             return
         first = units
@@ -84,6 +88,7 @@ class Payload:
         if array.shape != (first, *dataset.shape):
             raise ValueError(f"{dataset.name}: shape {array.shape}, declared is {(first, *dataset.shape)}")
         self._rows.setdefault(dataset.name, []).append(array)
+        self.nbytes += array.nbytes
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of a partial that holds these blocks."""
@@ -91,8 +96,8 @@ class Payload:
 
         arrays: dict[str, np.ndarray] = dict(self._counts)
         for name, pieces in self._rows.items():
-            self._rows[name] = [np.concatenate(pieces)] if len(pieces) > 1 else pieces
-            arrays[name] = self._rows[name][0]
+            join(pieces)
+            arrays[name] = pieces[0]
         for name, pieces in self._lengths.items():
             arrays[f"{name}_offsets"] = np.concatenate([np.zeros(1, "i8"), np.cumsum(np.concatenate(pieces))])
         if self.phase.stats is not None:
@@ -101,6 +106,13 @@ class Payload:
             arrays["nodes"] = np.array([node[:2] for node in nodes], dtype="i8")
         return arrays
 
+    def drained(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield what `arrays` returns, in name order, and forget each: the payload is empty afterwards."""
+        arrays = self.arrays()
+        self._rows, self._counts = {}, {}
+        for name in sorted(arrays):
+            yield name, arrays.pop(name)
+
     @classmethod
     def restored(cls, phase: Phase, lo: int, hi: int, units: int, arrays: Mapping[str, np.ndarray]) -> Payload:
         """Return the payload that a checkpoint's arrays hold."""
@@ -108,6 +120,7 @@ class Payload:
 
         payload = cls(phase, lo)
         payload.next_block, payload.units = hi, units
+        payload.nbytes = sum(array.nbytes for array in arrays.values())
         for dataset in phase.stored:
             if dataset.summed:
                 payload._counts[dataset.name] = arrays[dataset.name]
@@ -119,3 +132,19 @@ class Payload:
             for (level, index), triples in zip(arrays["nodes"].tolist(), arrays["stats"], strict=True):
                 payload._tree.add(level, index, triples)
         return payload
+
+
+def join(pieces: list[np.ndarray]) -> None:
+    """Put pieces into one array in their place, each forgotten once it is copied, so that nothing is held twice."""
+    import numpy as np
+
+    if len(pieces) == 1:
+        return
+    kind = np.concatenate([piece[:0] for piece in pieces]).dtype
+    whole = np.empty((sum(map(len, pieces)), *pieces[0].shape[1:]), kind)
+    end = len(whole)
+    while pieces:
+        piece = pieces.pop()
+        whole[end - len(piece) : end] = piece
+        end -= len(piece)
+    pieces.append(whole)

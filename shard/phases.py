@@ -32,7 +32,8 @@ class Dataset:
 
     Below `/rows` an array's first axis is units (`shape` is the rest); a ragged one holds the units' runs one
     after another and the block carries their lengths as `<name>_length` (int, one per unit).  Below `/counts` an
-    array is an integer of exactly `shape`, summed over blocks.  `/stats` is declared by `Stats` instead.
+    array is an integer of exactly `shape`, summed over blocks.  Below `/meta` it is as below `/rows`, but no part of
+    the payload: what differs between equal attempts (cost, timing).  `/stats` is declared by `Stats` instead.
     """
 
     name: str
@@ -45,6 +46,11 @@ class Dataset:
     def summed(self) -> bool:
         """Whether blocks add up (counts) instead of standing one after another (rows)."""
         return self.name.startswith("counts/")
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is part of the payload, and so of its digest."""
+        return not self.name.startswith("meta/")
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,8 @@ class Phase:
 
     `units=None` marks late units: the merge of the last phase in `after` writes this phase's plan file, with the
     count that the study's `late_units` gives; `expected_units` then sets the number of shards.  `reads` names config
-    sections (top-level keys), `inputs` keys of the config's `inputs:`, and `grows` the one config key (dotted) that
-    only adds units at the end; it enters no hash.
+    sections or (dotted) single keys of them, `inputs` keys of the config's `inputs:`, and `grows` the one config key
+    (dotted) that only adds units at the end; it enters no hash.
     """
 
     name: str

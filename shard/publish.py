@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import random
-import secrets
-import socket
 import time
 from collections.abc import Callable
 from enum import Enum
@@ -43,13 +39,14 @@ def retried(action: Callable[[], Result]) -> Result:
                 raise QuintetError(
                     Exit.IO, f"{error.filename or 'I/O'}: {error.strerror} after {RETRIES} tries"
                 ) from error
-            time.sleep(random.uniform(0.5, 1.0) * 0.05 * 2**attempt)
+            time.sleep((0.5 + os.urandom(1)[0] / 510) * 0.05 * 2**attempt)
     raise AssertionError("unreachable")
 
 
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents."""
-    retried(lambda: folder.mkdir(parents=True, exist_ok=True))
+    if not folder.is_dir():
+        retried(lambda: folder.mkdir(parents=True, exist_ok=True))
 
 
 def sync_folder(folder: Path) -> None:
@@ -66,7 +63,7 @@ def sync_folder(folder: Path) -> None:
 
 def write_temporary(final: Path, content: bytes, mode: int = 0o640) -> Path:
     """Write and fsync `content` beside `final` under a name that nobody reads; nothing is left on failure."""
-    token = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    token = f"{os.uname().nodename}.{os.getpid()}.{os.urandom(4).hex()}"
     temporary = final.parent / f".{final.stem}.{token}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -97,6 +94,8 @@ def replace_file(final: Path, content: bytes) -> None:
 
 def rename_exclusive(temporary: Path, final: Path) -> None:
     """Rename without replacing where the kernel can; FileExistsError if the name is taken."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     rename = getattr(libc, "renameat2", None)
     if rename is not None:
@@ -193,7 +192,7 @@ def valid_card(path: Path) -> Card | None:
 def set_aside(path: Path, quarantine: Path) -> Path | None:
     """Move a damaged file (or whatever bears its name) to the quarantine; None where it is gone already."""
     make_folder(quarantine)
-    target = quarantine / f"{path.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.{secrets.token_hex(3)}"
+    target = quarantine / f"{path.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.{os.urandom(3).hex()}"
     try:
         path.rename(target)
     except FileNotFoundError:

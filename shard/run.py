@@ -77,6 +77,14 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         """Name the directory; nothing is read."""
         self.path = Path(path)
+        self._buckets: dict[tuple[str, str, int], Path] = {}
+
+    def _bucket(self, top: str, phase: str, number: int) -> Path:
+        """Return the folder of a thousand files, remembered: joining paths is most of what a scan would do."""
+        key = (top, phase, number // SHARDS_PER_BUCKET)
+        if key not in self._buckets:
+            self._buckets[key] = self.path / top / phase / f"{key[2]:04d}"
+        return self._buckets[key]
 
     @classmethod
     def opened(cls, path: Path | str) -> Run:
@@ -109,7 +117,7 @@ class Run:
             raise QuintetError(
                 Exit.BAD_CALL, f"phase {phase!r} is not in the plan of {self.path}; phases: {names}"
             ) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise QuintetError(Exit.MISMATCH, f"{path}: not JSON ({error})") from None
         return Plan.from_json(data, path)
 
@@ -131,19 +139,19 @@ class Run:
 
     def shard_file(self, phase: str, shard: int) -> Path:
         """Return where a map shard's partial lies."""
-        return self.path / "partials" / phase / f"{shard // SHARDS_PER_BUCKET:04d}" / f"s{shard:06d}.h5"
+        return self._bucket("partials", phase, shard) / f"s{shard:06d}.h5"
 
     def trial_file(self, phase: str, number: int) -> Path:
         """Return where a trial's partial lies."""
-        return self.path / "partials" / phase / f"{number // SHARDS_PER_BUCKET:04d}" / f"t{number:06d}.h5"
+        return self._bucket("partials", phase, number) / f"t{number:06d}.h5"
 
     def attempt_file(self, phase: str, shard: int) -> Path:
         """Return where the attempts of a shard (or worker) are recorded."""
-        return self.path / "attempts" / phase / f"{shard // SHARDS_PER_BUCKET:04d}" / f"s{shard:06d}.jsonl"
+        return self._bucket("attempts", phase, shard) / f"s{shard:06d}.jsonl"
 
     def log_folder(self, phase: str, shard: int) -> Path:
         """Return where the logs of a shard (or worker) lie."""
-        return self.path / "logs" / phase / f"{shard // SHARDS_PER_BUCKET:04d}"
+        return self._bucket("logs", phase, shard)
 
     def checkpoint_file(self, phase: str, unit: int, generation: int) -> Path:
         """Return where the checkpoint inside a unit (or trial) lies."""
@@ -151,7 +159,7 @@ class Run:
 
     def checkpoint_folder(self, phase: str, unit: int) -> Path:
         """Return the folder of a unit's checkpoints."""
-        return self.path / "checkpoints" / phase / f"{unit // SHARDS_PER_BUCKET:04d}"
+        return self._bucket("checkpoints", phase, unit)
 
     def store(self, name: str) -> Path:
         """Return a search's SQLite file."""

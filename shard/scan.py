@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from . import tree
 from .partial import Card, SchemaError, file_digest, opened, read_card, stored_payload_digest
 
 if TYPE_CHECKING:
@@ -143,6 +142,8 @@ def expected_shape(name: str, phase: Phase, units: int, blocks: tuple[int, int])
     Returns None for a name that the phase does not declare.
     """
     if phase.stats is not None and name in {"stats", "nodes"}:
+        from . import tree
+
         nodes = len(tree.cover(*blocks))
         return (nodes, len(phase.stats.metrics), 3, phase.stats.cells) if name == "stats" else (nodes, 2)
     for dataset in phase.stored:
@@ -156,9 +157,9 @@ def expected_shape(name: str, phase: Phase, units: int, blocks: tuple[int, int])
 
 
 def declared(phase: Phase) -> Mapping[str, str]:
-    """Return the dtype of every dataset that a phase's partials must hold."""
-    names = {dataset.name: dataset.dtype for dataset in phase.stored}
-    names |= {f"{dataset.name}_offsets": "i8" for dataset in phase.stored if dataset.ragged}
+    """Return the dtype of every dataset in the payload of a phase's partials."""
+    names = {dataset.name: dataset.dtype for dataset in phase.stored if dataset.counted}
+    names |= {f"{dataset.name}_offsets": "i8" for dataset in phase.stored if dataset.ragged and dataset.counted}
     if phase.stats is not None:
         names |= {"stats": "f8", "nodes": "i8"}
     return names
@@ -204,6 +205,8 @@ def full_check(found: Found, phase: Phase, units: int) -> str | None:
 
 def check_stats(file: h5py.File, blocks: tuple[int, int]) -> None:
     """Refuse triples that no sample can give, and nodes that do not cover the blocks."""
+    from . import tree
+
     stats, nodes = file["stats"][()], file["nodes"][()]
     if [tuple(node) for node in nodes.tolist()] != tree.cover(*blocks):
         raise ValueError(f"/nodes do not cover blocks {blocks[0]}:{blocks[1]}")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -124,7 +125,8 @@ class Scheduler:
             )
         self._pause = self._interval
         if code != 0 and "Invalid job id" not in err:
-            return QueueView(trouble=f"squeue: {' '.join(err.split())[:120]}")
+            words = " ".join(err.replace("squeue: error:", "").split())
+            return QueueView(trouble=f"squeue: {textwrap.shorten(words, 120, placeholder='…')}")
         states = {(line[0], line[1]): line[2] for line in map(str.split, out.splitlines()) if len(line) == 3}
         alive = {
             (array.phase, shard): states[array.job, str(task)]

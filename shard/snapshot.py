@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("jobs", "shard", "merge", "slurm")
-SKIPPED = shutil.ignore_patterns("__pycache__", "*.pyc", "*.nbi", "*.nbc", ".*")
 
 
 def package_folders() -> dict[str, Path]:
@@ -20,23 +18,30 @@ def package_folders() -> dict[str, Path]:
     return {name: shard.parent / name for name in PACKAGES if (shard.parent / name).is_dir()}
 
 
-def code_files(folders: dict[str, Path]) -> list[tuple[str, Path]]:
+def code_files(folders: dict[str, Path]) -> list[tuple[str, str]]:
     """Return (name below quintet/, path) of every source file, sorted by name."""
-    files = []
-    for name, folder in folders.items():
-        for path in folder.rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and path.suffix not in {".pyc", ".nbi", ".nbc"}:
-                below = path.relative_to(folder).as_posix()
-                if not any(part.startswith(".") for part in below.split("/")):
-                    files.append((f"{name}/{below}", path))
-    return sorted(files)
+    return sorted((name, path) for top, folder in folders.items() for name, path in files_below(folder, top))
+
+
+def files_below(folder: Path | str, name: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, path) of the source files of a folder that bears a name; strings, since every element does this."""
+    for entry in os.scandir(folder):
+        below = f"{name}/{entry.name}"
+        if entry.name.startswith(".") or entry.name.endswith((".pyc", ".nbi", ".nbc")):
+            continue
+        if entry.is_file():
+            yield below, entry.path
+        elif entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
+            yield from files_below(entry.path, below)
 
 
 def code_sha256(folders: dict[str, Path]) -> str:
     """Return the sha256 over the sorted file list: names and contents."""
     digest = hashlib.sha256()
     for name, path in code_files(folders):
-        digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            content = file.read()
+        digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
@@ -48,17 +53,25 @@ def running_code_sha256() -> str:
 
 def take_snapshot(target: Path) -> None:
     """Copy the running packages to `target/quintet/`, replacing an older snapshot."""
+    import compileall
+    import shutil
+
+    skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "*.nbi", "*.nbc", ".*")
     folder = target / "quintet"
     fresh = target / f".quintet-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
     for name, path in package_folders().items():
-        shutil.copytree(path, fresh / name, ignore=SKIPPED)
+        shutil.copytree(path, fresh / name, ignore=skipped)
+    # once here, not in every element of an array that starts at the same moment
+    compileall.compile_dir(fresh, stripdir=str(fresh), prependdir="quintet", quiet=2)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 
 
 def git_facts() -> dict[str, Any]:
     """Return the commit of the running checkout and whether it has changes; `unknown` outside git."""
+    import subprocess
+
     folder = package_folders()["shard"].parent
     try:
         commit = subprocess.run(

@@ -99,7 +99,7 @@ def compare(piece: Piece, arrays: Mapping[str, Any], phase: Phase, plan: Plan) -
     units = units_between(plan, (piece.lo, piece.hi))
     whole = (card.lo, card.hi) == (piece.lo, piece.hi)
     pairs: dict[str, tuple[Any, Any]] = {}
-    for dataset in phase.stored:
+    for dataset in filter(lambda stored: stored.counted, phase.stored):
         if dataset.summed:
             if whole:
                 pairs[dataset.name] = (arrays[dataset.name], published[dataset.name])

@@ -16,11 +16,13 @@ from .element import Element, Stopped, run_task
 from .errors import Exit
 from .partial import build, read_arrays
 from .payload import Payload
-from .publish import publish
+from .publish import publish, retried, set_aside
 from .scan import examine, scan_trials
 from .trials import Claim, FinishedTrial, LeaseLost, Owner, TrialStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .context import Context
     from .lock import LockKind
     from .phases import Work
@@ -35,7 +37,17 @@ def published_trials(run: Run, plan: Plan, inputs: str) -> Iterator[FinishedTria
     for found in scan_trials(run, plan, inputs, "fast"):
         if found.reason is not None or found.card is None:
             continue
-        yield trial_of(read_arrays(found.path), found.path.name, found.card.pd)
+        trial = believed(found.path, found.card.pd)
+        if trial is not None:
+            yield trial
+
+
+def believed(path: Path, digest: str) -> FinishedTrial | None:
+    """Return the trial that a partial with a right card holds; None where its content is no trial's."""
+    try:
+        return trial_of(retried(lambda: read_arrays(path)), path.name, digest)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError):
+        return None
 
 
 def trial_of(arrays: Mapping[str, Any], name: str, digest: str) -> FinishedTrial:
@@ -110,9 +122,12 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
     path = element.run.trial_file(plan.phase, claim.number)
     standing = examine(path, claim.number, plan, element.inputs, "fast", (claim.number, claim.number + 1))
     if standing.reason is None and standing.card is not None:
-        # an earlier attempt published it and died before it was told
-        store.tell(claim, trial_of(read_arrays(path), path.name, standing.card.pd))
-        return
+        published = believed(path, standing.card.pd)
+        if published is not None:
+            # an earlier attempt published it and died before it was told
+            store.tell(claim, published)
+            return
+        set_aside(path, element.quarantine)
     checkpoints = Checkpoints(element.run, plan, element.inputs, claim.number, 1)
     begun = time.monotonic()
     task = work.trial(claim.number, claim.parameters)

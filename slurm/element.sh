@@ -29,7 +29,8 @@ deadline() {
 }
 
 if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
-  echo "quintet: no SLURM_ARRAY_TASK_ID; submit this script with sbatch --array=FIRST-LAST" >&2
+  echo "quintet: rc 64: no SLURM_ARRAY_TASK_ID; submit this script with sbatch --array=FIRST-LAST" >&2
+  leave 64
   exit 64
 fi
 element=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
@@ -42,18 +43,29 @@ shard=("${python[@]}" -m quintet.shard.commands.shard "$run" "$phase")
 child=$!
 [ -n "$early" ] && kill -s "$early" "$child" 2>/dev/null
 
-# A trapped signal ends `wait` early with its own code: ask again until none came in between.  127 is either what a
-# command that was not found gives, or that the process was waited for already.
-rc=127
+# A trapped signal ends `wait` early with its own code: ask again until none came in between.
+rc=127 lost=1
 while :; do
   caught=
   wait "$child"
   code=$?
-  [ "$code" = 127 ] || rc=$code
+  # 127: a command that was not found, or a process that was waited for already.  -1: bash 5.2 lost the code, since a
+  # signal came while the process ended.
+  case $code in 127 | -1) lost=1 ;; *) rc=$code lost='' ;; esac
   [ -n "$caught" ] || break
 done
 # USR1 or TERM before Python has its handlers ends it: nothing was begun, so nothing is lost.
 case $rc in 138 | 143) rc=75 ;; esac
+# A Python that ends with its own codes, not the suite's, may be the wrong one: 78 tells that no repetition mends it.
+# Where only the code was lost, the shard is asked again with no time left: 0 where it is published, else 75.
+if [ -n "$lost" ] || [ "$rc" = 1 ] || [ "$rc" = 126 ]; then
+  if ! (need_python); then
+    rc=78
+  elif [ -n "$lost" ]; then
+    QUINTET_DEADLINE=1 "${shard[@]}"
+    rc=$?
+  fi
+fi
 
 leave "$rc"
 case $rc in

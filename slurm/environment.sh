@@ -29,16 +29,42 @@ if [ "${#modules[@]}" -gt 0 ]; then
     done
   fi
   if ! module load "${modules[@]}"; then
-    echo "quintet: module load ${modules[*]} failed" >&2
+    echo "quintet: rc 69: module load ${modules[*]} failed on ${SLURMD_NODENAME:-this node}" >&2
     exit 69
   fi
 fi
 set -u
 
+# Ends the job with 78 and one sentence where no Python is found, or the one that is found cannot run the suite.
+need_python() {
+  local lacking
+  if ! command -v -- "$QUINTET_PYTHON" >/dev/null; then
+    lacking='no such program'
+  elif ! lacking=$("$QUINTET_PYTHON" -c '
+import sys
+from importlib.util import find_spec
+old = ["Python 3.11"] if sys.version_info < (3, 11) else []
+print(*old, *(name for name in ("click", "numpy", "h5py", "filelock") if find_spec(name) is None), sep=", ")
+' 2>&1); then
+    lacking="it does not start: ${lacking##*$'\n'}"
+  elif [ -n "$lacking" ]; then
+    lacking="it lacks $lacking"
+  else
+    return 0
+  fi
+  echo "quintet: rc 78: cannot run with '$QUINTET_PYTHON' on ${SLURMD_NODENAME:-this node} ($lacking): submit from the project's" \
+    "folder after make setup, or export QUINTET_PYTHON before sbatch" >&2
+  exit 78
+}
+
 if [ -z "${QUINTET_PYTHON:-}" ]; then
   QUINTET_PYTHON=${SLURM_SUBMIT_DIR:-.}/.venv/bin/python
-  [ -x "$QUINTET_PYTHON" ] || QUINTET_PYTHON=python3
+  if [ ! -x "$QUINTET_PYTHON" ]; then
+    QUINTET_PYTHON=python3 # a guess, unlike the others, so that it is asked before anything is written
+    need_python
+  fi
 fi
+command -v -- "$QUINTET_PYTHON" >/dev/null || need_python
 
 for base in "$scratch" "${SLURM_TMPDIR:-}" "${TMPDIR:-}" /tmp; do
   [ -n "$base" ] && [ -d "$base" ] && [ -w "$base" ] && break
@@ -55,8 +81,8 @@ python=(
   "$QUINTET_PYTHON"
 )
 
-# Removes the job's folder, and the log of a job that ended well or stopped early with nothing lost.
+# Removes the job's folder, and the log of a job that ended well or stopped early, unless QUINTET_KEEP_LOGS is set.
 leave() {
   case $cache in */quintet.????????) rm -rf -- "$cache" ;; esac
-  case $1 in 0 | 75) rm -f -- "$log" ;; esac
+  case $1 in 0 | 75) [ -n "${QUINTET_KEEP_LOGS:-}" ] || rm -f -- "$log" ;; esac
 }

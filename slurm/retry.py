@@ -57,17 +57,25 @@ def code_of(attempt: Mapping[str, Any]) -> int | None:
     return code if isinstance(code, int) else None
 
 
-def verdict(attempts: Sequence[Mapping[str, Any]], out_of_memory: Sequence[bool]) -> Verdict:
+def is_of_other_inputs(attempt: Mapping[str, Any], inputs: str | None) -> bool:
+    """Whether an attempt ended with 65 on inputs that have changed since: what it says holds no more."""
+    return code_of(attempt) == Exit.INPUT and inputs is not None and attempt.get("inputs", inputs) != inputs
+
+
+def verdict(attempts: Sequence[Mapping[str, Any]], out_of_memory: Sequence[bool], inputs: str | None = None) -> Verdict:
     """Return whether a shard may be tried again.
 
     Args:
         attempts: as `read_attempts` gives them, oldest first; those before one that ended well, and those
             that stopped early (75), count for nothing.
         out_of_memory: for each attempt, whether it was killed for its memory.
+        inputs: digest of what the phase reads now, None where that is not known yet.
     """
     memory = MEMORY_STEP ** sum(out_of_memory)
     since = list(takewhile(lambda attempt: code_of(attempt) != Exit.OK, reversed(attempts)))[::-1]
-    counted = [attempt for attempt in since if code_of(attempt) != Exit.STOPPED]
+    counted = [
+        attempt for attempt in since if code_of(attempt) != Exit.STOPPED and not is_of_other_inputs(attempt, inputs)
+    ]
     if not counted:
         return Verdict(memory=memory)
     last = code_of(counted[-1])
@@ -123,7 +131,11 @@ def killed_jobs(attempts: Mapping[int, Sequence[Mapping[str, Any]]]) -> set[str]
 
 
 def verdicts(
-    run: Run, phase: str, tried: Mapping[int, Sequence[Mapping[str, Any]]], endings: Mapping[str, str]
+    run: Run,
+    phase: str,
+    tried: Mapping[int, Sequence[Mapping[str, Any]]],
+    endings: Mapping[str, str],
+    inputs: str | None,
 ) -> dict[int, Verdict]:
     """Return the verdict on each shard that was tried before.
 
@@ -132,9 +144,12 @@ def verdicts(
         phase: the phase's name.
         tried: shard -> its attempts, oldest first.
         endings: element -> its final state, as far as the accounting knows.
+        inputs: digest of what the phase reads now, None where that is not known yet.
     """
     return {
-        shard: verdict(attempts, [was_out_of_memory(run, phase, shard, attempt, endings) for attempt in attempts])
+        shard: verdict(
+            attempts, [was_out_of_memory(run, phase, shard, attempt, endings) for attempt in attempts], inputs
+        )
         for shard, attempts in tried.items()
         if attempts
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,6 +99,7 @@ class Chain:
         """Look at the plans and the queue; nothing is handed in yet."""
         self._run, self._site, self._desk, self._wishes, self._say = run, site, desk, wishes, say
         self._root = run.path.resolve()
+        self._quoted = shlex.quote(str(run.path))
         self._paper = isinstance(desk, Rehearsal)
         self._journal = Journal(run)
         self._queued = desk.queued()
@@ -150,7 +152,7 @@ class Chain:
             self._leave(plan, merges, len(missing), blocked)
             return
         lacking = [shard for shard in missing if shard not in running]
-        lacking, memory, held = self._judged(plan, lacking)
+        lacking, memory, held = self._judged(plan, lacking, inputs)
         if not lacking and merges and not reports:
             self._gates[name] = list(merges)[-1]
             self._say(f"{name}: {len(running)} shards queued or running, merge job {self._gates[name]} behind them")
@@ -196,10 +198,12 @@ class Chain:
                 f"{plan.phase}: not submitted, {', '.join(sorted(set(plan.after) & self._open))} must be merged first"
             )
 
-    def _judged(self, plan: Plan, shards: Sequence[int]) -> tuple[list[int], dict[int, float], dict[int, Verdict]]:
+    def _judged(
+        self, plan: Plan, shards: Sequence[int], inputs: str | None
+    ) -> tuple[list[int], dict[int, float], dict[int, Verdict]]:
         """Return the shards to hand in, how much more memory some need, and those that need a person."""
         tried = {shard: attempts_of(self._run, plan.phase, shard) for shard in shards}
-        found = verdicts(self._run, plan.phase, tried, self._desk.endings(killed_jobs(tried)))
+        found = verdicts(self._run, plan.phase, tried, self._desk.endings(killed_jobs(tried)), inputs)
         memory = {shard: verdict.memory for shard, verdict in found.items() if verdict.memory > 1}
         if not self._wishes.missing_only:
             return list(shards), memory, {}
@@ -208,7 +212,7 @@ class Chain:
             numbers = [shard for shard, verdict in held.items() if verdict.held == code]
             self._say(
                 f"{plan.phase}: NOT RETRIED: {len(numbers)} shards ended with {code}: {held[numbers[0]].reason}; "
-                f"shards {listed(numbers)}. When mended: bin/submit {self._run.path} --phase {plan.phase}"
+                f"shards {listed(numbers)}. When mended: bin/submit {self._quoted} --phase {plan.phase}"
             )
         if held:
             self.outcome.held[plan.phase] = held
@@ -285,7 +289,7 @@ class Chain:
         self._record(Entry(plan.phase, "pending", count=len(refused), reason=f"queue full; shards {listed(refused)}"))
         self._say(
             f"{plan.phase}: the queue is full, {len(refused)} shards are pending; "
-            f"repeat bin/submit {self._run.path} when some have ended"
+            f"repeat bin/submit {self._quoted} when some have ended"
         )
 
     def _merge(self, plan: Plan, arrays: Sequence[str], fresh: int, running: int) -> None:
@@ -306,7 +310,7 @@ class Chain:
             self.outcome.refused += 1
             self._open.add(plan.phase)
             self._record(Entry(plan.phase, "pending", count=1, reason=f"merge: {error}"))
-            self._say(f"{plan.phase}: the queue is full, its merge is pending; repeat bin/submit {self._run.path}")
+            self._say(f"{plan.phase}: the queue is full, its merge is pending; repeat bin/submit {self._quoted}")
             return
         self._handed_in(Entry(plan.phase, "merge", job, ["sbatch", *arguments], count=1))
         self._gates[plan.phase] = job

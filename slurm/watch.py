@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +49,7 @@ def until_done(
             return outcome.code
         seen.append((outcome.unmerged, outcome.missing))
         if len(seen) > STUCK_ROUNDS and len(set(seen[-STUCK_ROUNDS - 1 :])) == 1 and not outcome.refused:
-            say(f"stuck: {outcome.missing} shards are still missing; bin/status {run.path} says why")
+            say(f"stuck: {outcome.missing} shards are still missing; bin/status {shlex.quote(str(run.path))} says why")
             return outcome.code or Exit.INCOMPLETE
 
 

@@ -174,3 +174,38 @@ def add_by_welford(
             deviation = value - mean[kind, x]
             mean[kind, x] += deviation / count[kind, x]
             m2[kind, x] += deviation * (value - mean[kind, x])
+
+
+@compiled_entry
+def add_values_by_welford(
+    values: NDArray[np.float64],
+    row_start: NDArray[np.int64],
+    category: NDArray[np.uint8],
+    at: NDArray[np.int64],
+    part: NDArray[np.int64],
+    steps: int,
+    limit: NDArray[np.int64],
+    count: NDArray[np.int64],
+    mean: NDArray[np.float64],
+    m2: NDArray[np.float64],
+) -> None:
+    """Add the runs of a unit, given as one value per session, to Welford's (count, mean, M2).
+
+    `values` is f8[sum L], the values of all runs one after another; the other arguments are those of
+    `add_exactly` and `add_by_welford`, without an origin.
+    """
+    for run in range(len(category)):
+        first = row_start[run]
+        length = row_start[run + 1] - first
+        kind = category[run]
+        for x in range(limit[length]):
+            i = at[x]
+            if i >= length:
+                continue
+            value = values[first + i]
+            if part[x] > 0 and i + 1 < length:
+                value += part[x] / steps * (values[first + i + 1] - value)
+            count[kind, x] += 1
+            deviation = value - mean[kind, x]
+            mean[kind, x] += deviation / count[kind, x]
+            m2[kind, x] += deviation * (value - mean[kind, x])

@@ -11,8 +11,8 @@ units does not depend on how the work was divided:
 with L = lcm(1..window_size) and S_s the window's sum of distances (or of matches, for a rate).
 
 Position b of the normalised axis exists for a run of L sessions with horizon M iff g_b <= (L-1)/M in float64.
- Where (largest value * D)^2 * seeds does not fit 63 bits, (count, mean, M2) after Welford (1962) are kept
- instead.
+Where (largest value * D)^2 * seeds does not fit 63 bits, and for satisfaction and bond, which are no such quotients,
+(count, mean, M2) after Welford (1962) are kept instead.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .accumulator_kernel import NO_ORIGIN, add_by_welford, add_exactly
+from .accumulator_kernel import NO_ORIGIN, add_by_welford, add_exactly, add_values_by_welford
 from .layout import FORK_OFFSETS, N_CATEGORIES, AxisName, Layout, RowDataset, row_datasets
+from .params import Params
+from .satisfaction import flat_satisfaction
 from .simulation import PairBatch
-from .tracker import METRICS, Metric
+from .tracker import METRICS, SATISFACTION, Metric
 from .trajectories import Trajectories
 
 
@@ -69,16 +71,16 @@ def accumulate(
     trajectories: Trajectories,
     category: NDArray[np.uint8],
     fork_session: NDArray[np.uint16],
-    horizon: int,
+    params: Params,
 ) -> dict[str, NDArray[Any]]:
     """Sums of the strategic therapist's runs, per category and position of each time axis.
 
     Args:
         layout: which sums.
-        trajectories: n packed runs, none longer than `horizon`.
+        trajectories: n packed runs.
         category: u1[n], 0..3.
         fork_session: u2[n], first non-complementary session, 0 for never.
-        horizon: effective max_sessions of the config.
+        params: the config that the runs were simulated with.
 
     Returns:
         By dataset name (`rows/<axis>/<metric>/count|sum|sumsq` or, where integers would not fit,
@@ -87,6 +89,7 @@ def accumulate(
     Raises:
         ValueError: the unit has more seeds than the layout allows for, or a horizon beyond its axis.
     """
+    horizon = params.max_sessions
     if len(category) > layout.seeds_per_unit or horizon > layout.axis_length:
         raise ValueError(
             f"a unit of {len(category)} seeds and {horizon} sessions does not fit a layout of "
@@ -101,18 +104,28 @@ def accumulate(
     origins = {"session": np.zeros(len(category), np.int64), "fork": fork}
     origins["normalized"] = origins["session"]
     answers = {"enacted": (trajectories.packed, 3)}
-    if any(METRICS[name].perspective == "perceived" for name in layout.metrics):
+    if any(METRICS[name].perspective == "perceived" for name in layout.metrics if name in METRICS):
         answers["perceived"] = (trajectories.flat_perceived(), 0)
+    percentiles: dict[str, NDArray[np.float64]] = {}
+    if not set(SATISFACTION).isdisjoint(layout.metrics):
+        percentiles = dict(zip(SATISFACTION, flat_satisfaction(params, trajectories), strict=True))
     row_start = trajectories.row_start.astype(np.int64)
     sums: dict[str, NDArray[Any]] = {}
     for axis_name, name in layout.curves():
-        metric, axis = METRICS[name], axes[axis_name]
+        axis = axes[axis_name]
         shape = (N_CATEGORIES, layout.length(axis_name))
+        places = (axis.at, axis.part, axis.steps, axis.limit)
+        count = np.zeros(shape, np.int64)
+        if name in percentiles:
+            mean, m2 = np.zeros(shape), np.zeros(shape)
+            add_values_by_welford(percentiles[name], row_start, category, *places, count, mean, m2)
+            moments = {"count": count, "mean": mean, "m2": m2}
+            sums |= {f"rows/float/{axis_name}/{name}/{part}": array for part, array in moments.items()}
+            continue
+        metric = METRICS[name]
         octants, shift = answers[metric.perspective]
         member = np.isin(np.arange(8), metric.clients).astype(np.uint8)
         runs = (trajectories.packed, octants, shift, row_start, category, origins[axis_name])
-        places = (axis.at, axis.part, axis.steps, axis.limit)
-        count = np.zeros(shape, np.int64)
         if layout.exact(axis_name, name):
             over = _multipliers(layout, axis_name, metric)
             total, square = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -195,7 +208,7 @@ def unit_payload(
         "rows/outcome/v2_final_bond": batch.v2_final_bond,
     }
     runs |= {f"rows/traj/{name}": packed[name] for name in trajectories}
-    units |= accumulate(layout, batch.v2, batch.category, batch.fork_session, horizon)
+    units |= accumulate(layout, batch.v2, batch.category, batch.fork_session, batch.params)
     return _typed(units, runs, row_datasets(layout, trajectories))
 
 

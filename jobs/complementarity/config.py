@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .params import LARGEST_MAX_SESSIONS, LARGEST_SEED, Mechanism, Params, Pattern, Therapist, UMatrix
+from .tracker import MAIN_METRIC
 
 SEED_BLOCK = 10_000
 SPACES: dict[str, dict[str, tuple[float, float]]] = {
@@ -57,49 +58,55 @@ class Section(BaseModel):
 class Inputs(Section):
     """Files from outside: a finished search to select from, and one whose best trials a new search tries first."""
 
-    database: str | None = None
-    enqueue_from: str | None = None
+    database: str | None = Field(None, description="Optuna database of a finished search.")
+    enqueue_from: str | None = Field(None, description="Database whose best trials are tried first.")
 
 
 class Model(Section):
     """The client and the therapist of all simulations, search included."""
 
-    mechanism: Mechanism = "frequency_amplifier"
-    pattern: Pattern = "cold_stuck"
-    u_matrix: UMatrix | None = None
-    therapist_version: Therapist = "v2"
-    enable_parataxic: bool = True
-    entropy: float = Field(1.0, gt=0.0)
-    history_weight: float = 1.0
-    bond_power: float = 1.0
-    smoothing_alpha: float = Field(0.1, gt=0.0)
+    mechanism: Mechanism = Field("frequency_amplifier", description="How clients expect from what they remember.")
+    pattern: Pattern = Field("cold_stuck", description="Initial memory where a trial names none.")
+    u_matrix: UMatrix | None = Field(None, description="Named utility matrix; without it one is drawn per seed.")
+    therapist_version: Therapist = Field("v2", description="The strategic therapist.")
+    enable_parataxic: bool = Field(True, description="Whether clients misread the therapist.")
+    entropy: float = Field(1.0, gt=0.0, description="Temperature of the client's choice.")
+    history_weight: float = Field(1.0, description="Weight of the remembered frequencies.")
+    bond_power: float = Field(1.0, description="Exponent of the bond in the bond-weighted mechanisms.")
+    smoothing_alpha: float = Field(0.1, gt=0.0, description="Pseudo-count of the conditional mechanisms.")
 
 
 class Search(Section):
     """The search that fills the database of configs."""
 
-    study_name: str = Field("freq_amp_v2_optimization", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    n_trials: int = Field(100, ge=1, le=1_000_000)
-    n_seeds: int = Field(500, ge=1, le=2**32)
-    sampler: Literal["tpe", "random", "sobol"] = "tpe"
-    space: Literal["base", "across"] = "base"
-    n_startup_trials: int = Field(25, ge=0)
-    objective_mode: Literal["aligned", "reference"] = "aligned"
-    top_k: int = Field(15, ge=1)
-    enqueue_study: str | None = None
-    enqueue_top_k: int = Field(10, ge=1)
+    study_name: str = Field(
+        "freq_amp_v2_optimization",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Name of the study in the database.",
+    )
+    n_trials: int = Field(100, ge=1, le=1_000_000, description="Trials that are COMPLETE in the end.")
+    n_seeds: int = Field(500, ge=1, le=2**32, description="Clients per trial, seeds 0, 1, ….")
+    sampler: Literal["tpe", "random", "sobol"] = Field("tpe", description="How parameters are proposed.")
+    space: Literal["base", "across"] = Field("base", description="Base ranges, or wider ones across memory patterns.")
+    n_startup_trials: int = Field(25, ge=0, description="Random trials before TPE starts.")
+    objective_mode: Literal["aligned", "reference"] = Field(
+        "aligned", description="Runs as they are simulated later, or as the reference implementation searches."
+    )
+    top_k: int = Field(15, ge=1, description="Best trials that are exported.")
+    enqueue_study: str | None = Field(None, description="Study in that database (default: this study's name).")
+    enqueue_top_k: int = Field(10, ge=1, description="How many of its best trials are tried first.")
     enqueued: tuple[dict[str, Any], ...] = ()
-    sync_batch: int = Field(8, ge=0)
-    lease_seconds: float = Field(60.0, gt=0.0)
-    max_failures: int = Field(20, ge=0)
+    sync_batch: int = Field(8, ge=0, description="Trials of one generation.")
+    lease_seconds: float = Field(60.0, gt=0.0, description="After that long an unrenewed trial is taken over.")
+    max_failures: int = Field(20, ge=0, description="Failed trials that are replaced before the search gives up.")
 
 
 class Select(Section):
     """Which trials become configs."""
 
-    n_configs: int = Field(1000, ge=1)
-    top_n: int | None = Field(None, ge=1)
-    sampling: Literal["rank", "value"] = "rank"
+    n_configs: int = Field(1000, ge=1, description="Configs across the spectrum of the advantage.")
+    top_n: int | None = Field(None, ge=1, description="The best configs instead.")
+    sampling: Literal["rank", "value"] = Field("rank", description="Equally spaced ranks, or values.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -114,19 +121,25 @@ class Select(Section):
 class Simulate(Section):
     """The simulation of every config on every seed."""
 
-    n_seeds: int = Field(10_000, ge=1, le=2**32)
-    seed_offset: int = Field(0, ge=0, le=LARGEST_SEED)
-    seed_block: int | None = Field(None, ge=1, le=1_000_000)
+    n_seeds: int = Field(10_000, ge=1, le=2**32, description="Clients per config.")
+    seed_offset: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="First seed; above those of the search for fresh clients."
+    )
+    seed_block: int | None = Field(None, ge=1, le=1_000_000, description="Seeds of one unit of work.")
     remaining_seeds: int | None = Field(None, ge=0)
-    max_sessions: int = Field(300, ge=1, le=LARGEST_MAX_SESSIONS)
-    max_sessions_mode: Literal["fixed", "trial"] = "fixed"
+    max_sessions: int = Field(300, ge=1, le=LARGEST_MAX_SESSIONS, description="Longest therapy.")
+    max_sessions_mode: Literal["fixed", "trial"] = Field(
+        "fixed", description="The same longest therapy for all configs, or each trial's own."
+    )
     axis_sessions: int | None = Field(None, ge=1, le=LARGEST_MAX_SESSIONS)
-    window_size: int = Field(10, ge=1, le=255)
-    n_bins: int = Field(100, ge=2, le=10_000)
-    metrics: tuple[str, ...] = ("distance_enacted",)
-    batch_size: int = Field(10, ge=1)
-    trajectories: Literal["none", "v2", "both"] = "v2"
-    kernel_fingerprint: str | None = None
+    window_size: int = Field(10, ge=1, le=255, description="Sessions in the tracker's window.")
+    n_bins: int = Field(100, ge=2, le=10_000, description="Positions of the normalised time axis.")
+    metrics: tuple[str, ...] = Field(
+        (MAIN_METRIC,), description="What is averaged over therapy; see the tracker's metrics."
+    )
+    batch_size: int = Field(10, ge=1, description="Configs in one block, the smallest thing that is published.")
+    trajectories: Literal["none", "v2", "both"] = Field("v2", description="Which octants of all sessions are kept.")
+    kernel_fingerprint: str | None = Field(None, description="Accept a kernel that computes these bits.")
 
     @model_validator(mode="after")
     def _seeds_in_blocks(self) -> Self:
@@ -154,14 +167,14 @@ class Simulate(Section):
 class Figures(Section):
     """What the figures show; changes no number."""
 
-    axis: Literal["session", "normalized", "both"] = "session"
-    bootstrap: int = Field(1000, ge=10, le=100_000)
+    axis: Literal["session", "normalized", "both"] = Field("session", description="Time axis of the main figure.")
+    bootstrap: int = Field(1000, ge=10, le=100_000, description="Resamples of the configs.")
 
 
 class Config(Section):
     """One run of the study."""
 
-    seed: int = Field(42, ge=0, lt=2**64)
+    seed: int = Field(42, ge=0, lt=2**64, description="Seed of the search.")
     inputs: Inputs = Inputs()
     model: Model = Model()
     search: Search = Search()

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from .params import Params
 from .satisfaction import satisfaction_percentiles
 from .simulation import CATEGORIES, PairBatch, simulate_pairs
-from .tracker import METRICS, metric_trajectory
-
-SATISFACTION = ("rs_percentile", "bond_percentile")
+from .tracker import METRICS, SATISFACTION, metric_trajectory
 
 
 @dataclass(frozen=True)

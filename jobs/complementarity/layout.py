@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .tracker import MAIN_METRIC, METRICS
+from .tracker import MAIN_METRIC, METRICS, SATISFACTION
 
 AxisName = Literal["session", "normalized", "fork"]
 AXES: tuple[AxisName, ...] = ("session", "normalized", "fork")
@@ -30,7 +30,7 @@ class Layout:
         window_size: sessions in the tracker's window.
         axis_length: X, the largest max_sessions of the run's configs.
         seeds_per_unit: largest number of seeds in a unit.
-        metrics: names out of `METRICS`; `distance_enacted` is always among them.
+        metrics: names out of `METRICS` and `SATISFACTION`; `distance_enacted` is always among them.
     """
 
     n_bins: int
@@ -41,9 +41,9 @@ class Layout:
 
     def __post_init__(self) -> None:
         """Refuse an unknown metric or one named twice, and a layout without the main one."""
-        unknown = [name for name in self.metrics if name not in METRICS]
+        unknown = [name for name in self.metrics if name not in (*METRICS, *SATISFACTION)]
         if unknown:
-            raise ValueError(f"metrics: {unknown[0]!r} is none of {', '.join(METRICS)}")
+            raise ValueError(f"metrics: {unknown[0]!r} is none of {', '.join((*METRICS, *SATISFACTION))}")
         if MAIN_METRIC not in self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics: {', '.join(self.metrics)!r} must name {MAIN_METRIC} and nothing twice")
 
@@ -68,7 +68,9 @@ class Layout:
         return [scale] * self.length(axis)
 
     def exact(self, axis: AxisName, name: str) -> bool:
-        """Whether integer sums of this curve are sure to fit 63 bits within a unit."""
+        """Whether values of this curve are quotients whose integer sums are sure to fit 63 bits within a unit."""
+        if name in SATISFACTION:
+            return False
         if axis == "session" and METRICS[name].whole_window:
             largest = METRICS[name].largest * self.window_size
         else:

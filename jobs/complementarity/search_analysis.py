@@ -8,7 +8,9 @@ independent groups, are conservative; they are kept because the literature repor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from scipy.special import ndtri
 from .selection import usable
 
 RATES = ("omniscient_success", "complementary_success", "omniscient_dropout", "complementary_dropout")
+LARGEST_SAMPLE = 10_000
+ROUNDING = 1e-9
 TIGHT = 0.10
 MODERATE = 0.30
 SIGNIFICANCE = 0.05
@@ -43,6 +47,20 @@ def trials_frame(trials: Iterable[Any]) -> pd.DataFrame:
         for trial in usable(trials)
     ]
     return pd.DataFrame(records, columns=None if records else ["number", "value", *RATES])
+
+
+def clients_per_trial(frame: pd.DataFrame) -> int | None:
+    """How many clients the trials had, from their success rates; None where the rates do not tell.
+
+    A rate k/n is a fraction whose denominator divides n, so the least common multiple of all denominators is n as
+    soon as one k has no divisor in common with it.
+    """
+    rates = frame[list(RATES[:2])].to_numpy(dtype=float).ravel()
+    rates = rates[np.isfinite(rates)]
+    found = math.lcm(*(Fraction(rate).limit_denominator(LARGEST_SAMPLE).denominator for rate in rates))
+    if not 1 < found <= LARGEST_SAMPLE or np.abs(rates * found - np.round(rates * found)).max() > ROUNDING:
+        return None
+    return found
 
 
 def parameter_names(frame: pd.DataFrame) -> list[str]:

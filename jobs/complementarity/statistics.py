@@ -216,12 +216,13 @@ def per_config_table(aggregate: Aggregate) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def summary(aggregate: Aggregate, axis: AxisName) -> dict[str, Any]:
+def summary(aggregate: Aggregate, axis: AxisName, resamples: int = N_RESAMPLES) -> dict[str, Any]:
     """The study's numbers in one JSON-ready mapping.
 
     Args:
         aggregate: the study's result.
         axis: main axis, of which the final mean distances are taken.
+        resamples: number of bootstrap resamples.
 
     Returns:
         `breakdown`, `<group>_final_mean_distance`, shares with Wilson intervals, the paired advantage with
@@ -259,7 +260,7 @@ def summary(aggregate: Aggregate, axis: AxisName) -> dict[str, Any]:
             "high": _number(upper),
             "mcnemar_p": mcnemar_p(int(totals[0]), int(totals[1])),
         },
-        "advantage_over_configs": advantage_over_configs(aggregate),
+        "advantage_over_configs": advantage_over_configs(aggregate, resamples),
         "stored_against_measured": stored_against_measured(aggregate),
         "dropouts": {
             "v2": int(aggregate.dropouts[:, 0].sum()),

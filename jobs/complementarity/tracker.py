@@ -65,6 +65,9 @@ METRICS: dict[str, Metric] = _metrics()
 MAIN_METRIC = "distance_enacted"
 """The metric of the study's main figure."""
 
+SATISFACTION = ("rs_percentile", "bond_percentile")
+"""Satisfaction and bond after each session, 0..100; no quotients of small integers (see `satisfaction`)."""
+
 
 def windowed_fractions(
     metric: Metric, client: NDArray[np.uint8], therapist: NDArray[np.uint8], window_size: int

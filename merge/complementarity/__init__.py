@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ...shard.errors import Exit, QuintetError
 from ..origin import result_facts
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ...jobs.complementarity.aggregate import Aggregate
     from ...jobs.complementarity.layout import AxisName
     from ...shard.context import Context
-    from .report import SearchFindings
+    from .findings import SearchFindings
 
 
 def aggregate_of(context: Context) -> Aggregate:
@@ -33,29 +29,18 @@ def aggregate_of(context: Context) -> Aggregate:
 
 
 def search_findings(context: Context) -> SearchFindings | None:
-    """Return the run's own search as the analyses see it; None where configs came from a database."""
-    import optuna
+    """Return the search that the configs come from; None where its database is not at hand any more."""
+    from ...shard.complementarity import read_database
+    from ...shard.context import Context
+    from .findings import findings_of_run, findings_of_trials
 
-    from ...jobs.complementarity.search_analysis import importance, trials_frame
-    from ...shard.complementarity import finished_trials, space_of
-    from .report import SearchFindings
-
-    if context.config.inputs.database is not None:
+    if context.config.inputs.database is None:
+        return findings_of_run(context)
+    try:
+        path = Context.of(context.run, "select").inputs["database"]
+    except QuintetError:
         return None
-    with context.result("search") as file:
-        trials = finished_trials(file)
-    frame: pd.DataFrame = trials_frame(
-        SimpleNamespace(
-            number=trial.number,
-            value=trial.value,
-            state=trial.state,
-            params=trial.parameters,
-            user_attrs=trial.user_attrs,
-        )
-        for trial in trials
-    )
-    space = {name: optuna.distributions.json_to_distribution(text) for name, text in space_of(context.config)}
-    return SearchFindings(frame, importance(frame, space), context.config.search.n_seeds)
+    return findings_of_trials(read_database(path, context.config.search.study_name))
 
 
 def sources(context: Context) -> dict[str, Any]:
@@ -84,17 +69,21 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     Raises:
         QuintetError: exit 4, naming the figures that failed; everything else stands.
     """
+    from ...shard.memory import log_memory
     from ..page import write_report
+    from .findings import write_search_tables
     from .rendering import MAIN_DPI, search_drawings, study_drawings
     from .rendering import render as draw
     from .report import study_report
     from .tables import write_tables
 
     aggregate, findings = aggregate_of(context), search_findings(context)
+    log_memory("after aggregation")
     made_from, facts = sources(context), result_facts(context.run.merged("simulate"))
     chosen = context.config.figures.axis
     axis: AxisName = "session" if chosen == "both" else chosen
     used = resources(facts)
+    resamples = context.config.figures.bootstrap
     write_tables(
         tables,
         aggregate,
@@ -104,17 +93,19 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         resources=used,
         missing_units=(context.plan.units or 0) - int(facts.get("units", 0)),
         provenance=made_from,
+        resamples=resamples,
+        trials=None if findings is None else {"usable": len(findings.frame), "skipped": findings.skipped},
     )
-    drawings = study_drawings(aggregate, axis, "normalized" if chosen == "both" else None)
+    drawings = study_drawings(aggregate, axis, "normalized" if chosen == "both" else None, resamples)
     if findings is not None and len(findings.frame):
         drawings |= search_drawings(findings.frame, findings.importances)
     drawn = draw(drawings, figures, made_from, stamp or None, MAIN_DPI)
     write_report(
-        study_report(aggregate, axis, drawn.saved, {**made_from, **used}, findings, stamp or None),
+        study_report(aggregate, axis, drawn.saved, {**made_from, **used}, findings, stamp or None, resamples),
         report,
     )
     if findings is not None:
-        write_top_trials(tables / "top_trials.json", findings, context.config.search.top_k)
+        write_search_tables(tables, findings, context.config.search.top_k)
     if drawn.failures:
         listed = "; ".join(f"{name}: {error}" for name, error in drawn.failures.items())
         raise QuintetError(Exit.RENDER, f"figures failed: {listed}")
@@ -126,12 +117,3 @@ def planned_at(context: Context) -> str:
 
     seconds = (context.run.plan_folder / "run.json").stat().st_mtime
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def write_top_trials(path: Path, findings: SearchFindings, top_k: int) -> None:
-    """Export the best trials of the search as JSON."""
-    from ...jobs.complementarity.search_analysis import best_trials
-    from ...shard.publish import replace_file
-
-    records = json.loads(best_trials(findings.frame, top_k).to_json(orient="records", double_precision=15))
-    replace_file(path, (json.dumps(records, indent=2) + "\n").encode())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
 from ...jobs.complementarity.aggregate import Aggregate
 from ...jobs.complementarity.layout import AxisName
 from ...jobs.complementarity.moments import GROUPS, Band
-from ...jobs.complementarity.statistics import bootstrap_band, survivorship
+from ...jobs.complementarity.statistics import N_RESAMPLES, bootstrap_band, survivorship
+from ...jobs.complementarity.tracker import MAIN_METRIC
 from ..style import MUTED, figure, say_empty
 
 GREEN, RED, BLACK = "#00AA00", "#CC0000", "#333333"
@@ -175,14 +177,14 @@ def draw_survivorship(aggregate: Aggregate, axis: AxisName) -> Figure:
     return drawn
 
 
-def draw_bootstrap(aggregate: Aggregate) -> Figure:
+def draw_bootstrap(aggregate: Aggregate, resamples: int = N_RESAMPLES) -> Figure:
     """Mean distance per session with the 95 % bootstrap interval over configs, one panel per group."""
     drawn = figure(15, 5.2)
     panels = drawn.subplots(1, 3, sharey=True)
     drawn.suptitle("How sure are the means? 95 % bootstrap interval over configs")
     highest = 0.0
     for axes, (group, label, color, _, _) in zip(panels, CURVES, strict=True):
-        band = bootstrap_band(aggregate, group)
+        band = bootstrap_band(aggregate, group, resamples)
         axes.set_title(f"{label} (n={counted(group_size(aggregate, group))})", color=color, fontweight="bold")
         axes.set_xlabel(AXIS_LABELS["session"])
         x = aggregate.positions("session")[: len(band.mean)]
@@ -196,6 +198,33 @@ def draw_bootstrap(aggregate: Aggregate) -> Figure:
         _set_time(axes, aggregate, "session")
     panels[0].set_ylabel(DISTANCE_LABEL)
     panels[0].set_ylim(-0.02 * max(highest, 0.1), 1.25 * max(highest, 0.1))
+    return drawn
+
+
+def draw_metrics(aggregate: Aggregate, axis: AxisName) -> Figure:
+    """What else was averaged over therapy, one panel per metric, one line per category."""
+    names = [name for name in aggregate.layout.metrics if name != MAIN_METRIC]
+    columns = min(3, max(len(names), 1))
+    rows = -(-max(len(names), 1) // columns)
+    drawn = figure(max(5.2 * columns, 8.0), 3.9 * rows + 1.2)
+    panels = drawn.subplots(rows, columns, squeeze=False)
+    drawn.suptitle("Further metrics over therapy, mean by what became of the client")
+    handles: dict[str, Line2D] = {}
+    for axes, name in zip(panels.flat, names, strict=False):
+        for _, group, label, color in CATEGORY_STYLES:
+            band = aggregate.band(axis, group, name)
+            if len(band):
+                x = aggregate.positions(axis)[: len(band)]
+                handles[label] = axes.plot(x, band.mean, color=color, label=label)[0]
+        axes.set_title(name.replace("_", " "))
+        axes.set_ylim(*(DISTANCE_LIMITS if name.startswith("distance") else (-3, 103)))
+        axes.set_ylabel(DISTANCE_LABEL if name.startswith("distance") else "%")
+        axes.set_xlabel(AXIS_LABELS[axis])
+        _set_time(axes, aggregate, axis)
+    for axes in list(panels.flat)[len(names) :]:
+        axes.set_visible(False)
+    if handles:
+        drawn.legend(handles=list(handles.values()), loc="outside lower center", ncols=4)
     return drawn
 
 
@@ -222,5 +251,5 @@ def draw_fork(aggregate: Aggregate) -> Figure:
     axes.set_xlabel(AXIS_LABELS["fork"])
     axes.set_ylabel(DISTANCE_LABEL)
     axes.set_title("Trajectories aligned at the first strategic answer (band: 95 % of the mean)")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     return drawn

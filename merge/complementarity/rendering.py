@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ...jobs.complementarity.aggregate import Aggregate
 from ...jobs.complementarity.layout import AxisName
+from ...jobs.complementarity.statistics import N_RESAMPLES
 from ..style import SavedFigure, save
 from . import config_figures, figures, search_figures
 
@@ -56,7 +57,7 @@ def render(
 
 
 def study_drawings(
-    aggregate: Aggregate, axis: AxisName, other_axis: AxisName | None
+    aggregate: Aggregate, axis: AxisName, other_axis: AxisName | None, resamples: int = N_RESAMPLES
 ) -> dict[str, Callable[[], Figure]]:
     """Figures of the simulation phase by file name; the first is the study's main figure.
 
@@ -64,23 +65,28 @@ def study_drawings(
         aggregate: the study's result.
         axis: axis of the main figure.
         other_axis: a second axis to draw the main figure on, or None.
+        resamples: number of bootstrap resamples.
     """
     drawings: dict[str, Callable[[], Figure]] = {
         "aggregated_complementarity": lambda: figures.draw_main(aggregate, axis)
     }
     if other_axis is not None:
         drawings[f"aggregated_complementarity_{other_axis}"] = lambda: figures.draw_main(aggregate, other_axis)
+    if len(aggregate.layout.metrics) > 1:
+        drawings["further_metrics"] = lambda: figures.draw_metrics(aggregate, axis)
     return drawings | {
         "categories": lambda: figures.draw_categories(aggregate, axis),
         "survivorship": lambda: figures.draw_survivorship(aggregate, axis),
-        "bootstrap": lambda: figures.draw_bootstrap(aggregate),
+        "bootstrap": lambda: figures.draw_bootstrap(aggregate, resamples),
         "advantage_agreement": lambda: config_figures.draw_agreement(aggregate),
         "distance_map": lambda: config_figures.draw_distance_map(aggregate),
         "fork_aligned": lambda: figures.draw_fork(aggregate),
     }
 
 
-MAIN_DPI = {"aggregated_complementarity": DPI}
+MAIN_DPI = dict.fromkeys(
+    ("aggregated_complementarity", "aggregated_complementarity_session", "aggregated_complementarity_normalized"), DPI
+)
 
 
 def search_drawings(frame: pd.DataFrame, importances: Mapping[str, float]) -> dict[str, Callable[[], Figure]]:

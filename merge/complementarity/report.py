@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-
-import pandas as pd
 
 from ...jobs.complementarity.aggregate import Aggregate
 from ...jobs.complementarity.layout import AxisName
-from ...jobs.complementarity.params import INERT_IN_V2
-from ...jobs.complementarity.search_analysis import convergence, negative_results, significance
-from ...jobs.complementarity.statistics import summary
-from ..page import PageFigure, Report, Section, markdown_table
+from ...jobs.complementarity.statistics import N_RESAMPLES, summary
+from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
+from .findings import SearchFindings
+from .search_section import search_section
+from .words import p_value, percent, points, shown, signed
 
 TITLE = "Complementarity over therapy: when does a strategic therapist help?"
 CATEGORY_WORDS = {
@@ -25,15 +23,6 @@ CATEGORY_WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class SearchFindings:
-    """The finished search as `search_analysis` sees it: table of trials, importances, clients per trial."""
-
-    frame: pd.DataFrame
-    importances: Mapping[str, float]
-    n_seeds: int
-
-
 def study_report(
     aggregate: Aggregate,
     axis: AxisName,
@@ -41,6 +30,7 @@ def study_report(
     facts: Mapping[str, Any],
     search: SearchFindings | None = None,
     stamp: str | None = None,
+    resamples: int = N_RESAMPLES,
 ) -> Report:
     """Put the study's numbers and figures into words.
 
@@ -51,44 +41,21 @@ def study_report(
         facts: what the last section lists (run, digests, resources), in its order.
         search: the search behind the configs, if the run had one.
         stamp: warning on top, or None.
+        resamples: number of bootstrap resamples.
     """
-    numbers = summary(aggregate, axis)
+    numbers = summary(aggregate, axis, resamples)
     sections = [
         _question(numbers),
         _answer(aggregate, numbers),
         _main(aggregate.layout.window_size, axis, figures),
-        _groups(figures),
+        _groups(figures, resamples),
         _configs(numbers, figures),
         _fork(figures),
     ]
     if search is not None:
-        sections.append(_search(search, figures))
+        sections.append(search_section(search, figures))
     sections += [_limits(), _run(facts)]
     return Report(TITLE, tuple(sections), stamp)
-
-
-def _shown(figures: Mapping[str, SavedFigure], captions: Mapping[str, str]) -> tuple[PageFigure, ...]:
-    return tuple(PageFigure(figures[name], text) for name, text in captions.items() if name in figures)
-
-
-def percent(share: float) -> str:
-    """Return a share as a percentage with one decimal."""
-    return f"{100 * share:.1f} %"
-
-
-def points(advantage: float) -> str:
-    """Return a difference of success rates in percentage points, with its sign and without the unit."""
-    return f"{100 * advantage:+.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-def signed(advantage: float) -> str:
-    """Return a difference of success rates in percentage points, with its sign and the unit."""
-    return f"{points(advantage)} percentage points"
-
-
-def p_value(p: float) -> str:
-    """Return a p-value as it is printed in a paper."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _question(numbers: Mapping[str, Any]) -> Section:
@@ -185,11 +152,11 @@ Each line is the mean over all clients of a group, of each client's last {window
 bands show how much single therapies differ. They are **not** confidence bands: the means themselves are known
 far better than that.
 """,
-        _shown(figures, {"aggregated_complementarity": reading, other: "The same on the other time axis."}),
+        shown(figures, {"aggregated_complementarity": reading, other: "The same on the other time axis."}),
     )
 
 
-def _groups(figures: Mapping[str, SavedFigure]) -> Section:
+def _groups(figures: Mapping[str, SavedFigure], resamples: int) -> Section:
     return Section(
         "Groups apart, and who is left",
         """
@@ -197,14 +164,15 @@ Successful clients leave therapy, so the right end of each line describes only t
 Where a category shrinks fast, a change of its mean can come from who leaves rather than from what the
 therapist does.
 """,
-        _shown(
+        shown(
             figures,
             {
                 "categories": "The four categories one by one, mean and one standard deviation.",
+                "further_metrics": "What else was averaged: the tracker's other metrics, satisfaction and bond.",
                 "survivorship": "How many simulations each point of the lines stands on (left, logarithmic), "
                 "and which share of the category is still in therapy (right).",
                 "bootstrap": "How much the lines owe to the configs that happen to be in the sample: 95 % of "
-                "1,000 resamples of whole configs. More clients per config would not narrow these bands.",
+                f"{resamples:,} resamples of whole configs. More clients per config would not narrow these bands.",
             },
         ),
     )
@@ -229,7 +197,7 @@ def _configs(numbers: Mapping[str, Any], figures: Mapping[str, SavedFigure]) -> 
     return Section(
         "Config by config",
         text,
-        _shown(
+        shown(
             figures,
             {
                 "advantage_agreement": "Left: stored against measured advantage, one point a config, with "
@@ -249,7 +217,7 @@ Departures start at different times for different clients, which blurs the lines
 first non-complementary answer of each therapy; before it both therapists behave identically. Clients with
 whom the strategic therapist stayed complementary throughout are not part of this figure.
 """,
-        _shown(
+        shown(
             figures,
             {
                 "fork_aligned": "Mean distance by sessions from the first non-complementary answer, by "
@@ -257,63 +225,6 @@ whom the strategic therapist stayed complementary throughout are not part of thi
             },
         ),
     )
-
-
-def _search(search: SearchFindings, figures: Mapping[str, SavedFigure]) -> Section:
-    frame = search.frame
-    if frame.empty:
-        return Section("The search behind the configs", "The search holds no complete trial.")
-    negative = negative_results(frame)
-    tests = significance(frame, search.n_seeds)
-    agreement = convergence(frame)
-    parts = [
-        f"{negative['n_trials']:,} trials with {search.n_seeds:,} clients each. The strategic therapist was "
-        f"ahead in {negative['n_positive']:,}, level in {negative['n_zero']:,} and behind in "
-        f"{negative['n_negative']:,}; the largest advantage is {points(negative['largest_advantage'])}, "
-        f"the smallest {signed(negative['smallest_advantage'])}."
-    ]
-    if not tests.empty:
-        held = int((tests["fisher_bonferroni_p"] < 0.05).sum())
-        parts.append(
-            f"Of the {len(tests)} best trials {held} differ from the baseline at 5 % after correction for "
-            f"all {len(frame):,} trials (Fisher's exact test, Bonferroni). Both therapists met the same "
-            "clients, which these tests ignore, so they are conservative."
-        )
-        rows = [
-            (
-                int(row.number),
-                f"{row.value:+.3f}",
-                percent(row.omniscient_success),
-                percent(row.complementary_success),
-                f"{row.fisher_p:.2g}",
-                f"{row.z_p:.2g}",
-                f"{row.fisher_bonferroni_p:.2g}",
-            )
-            for row in tests.itertuples()
-        ]
-        header = ("trial", "advantage", "strategic", "baseline", "Fisher p", "z-test p", "corrected p")
-        parts.append(markdown_table(header, rows))
-    if len(agreement):
-        labels = {
-            label: ", ".join(f"`{name}`" for name in agreement["parameter"][agreement["label"] == label])
-            for label in ("TIGHT", "MODERATE", "WIDE")
-        }
-        parts.append(
-            "How closely the 15 best trials agree on a parameter (interquartile range over range):\n\n"
-            + "\n".join(f"* {label}: {names}" for label, names in labels.items() if names)
-        )
-    inert = " and ".join(f"`{name}`" for name in INERT_IN_V2)
-    parts.append(f"{inert} have no influence on V2; whatever importance they get is noise.")
-    captions = {
-        "search_history": "Advantage of every trial, and the best so far.",
-        "search_importance": "Which parameters distinguish the best trials (PED-ANOVA).",
-        "search_parallel": "The best 15 trials, parameter by parameter.",
-        "search_success": "Success of both therapists in every trial; advantage by the baseline's success.",
-        "search_contrast": "Best against worst tenth of the trials, and agreement of the best.",
-        "search_power": "How many clients it takes to confirm the best trial with fresh ones.",
-        "search_negative": "All advantages, also those that are none.",
-    }
-    return Section("The search behind the configs", "\n\n".join(parts), _shown(figures, captions))
 
 
 def _limits() -> Section:

@@ -40,7 +40,7 @@ def draw_history(frame: pd.DataFrame) -> Figure:
     if frame.empty:
         say_empty(axes, "No trial is complete.")
         return drawn
-    axes.scatter(frame["number"], frame["value"], s=14, color=BLUE, alpha=0.5, lw=0, label="trial")
+    axes.scatter(frame["number"], frame["value"], s=16, color=BLUE, alpha=0.6, lw=0, zorder=3, label="trial")
     axes.plot(frame["number"], frame["value"].cummax(), color=RED, drawstyle="steps-post", label="best so far")
     axes.axhline(0, color=MUTED, lw=0.8)
     axes.set(xlabel="Trial", ylabel="Advantage of the strategic therapist")
@@ -162,7 +162,8 @@ def draw_contrast(frame: pd.DataFrame) -> Figure:
         color=[LABEL_COLORS[label] for label in agreement["label"]],
     )
     for place, (score, label) in enumerate(zip(agreement["score"], agreement["label"], strict=True)):
-        scores.text(score + 0.01, place, label, va="center", fontsize=9)
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        scores.text(score + 0.012, place, label, va="center", fontsize=9, bbox=behind)
     for edge in (TIGHT, MODERATE):
         scores.axvline(edge, color=BLACK, ls=":", lw=1)
     scores.set_xlim(0, max(0.5, 1.25 * float(agreement["score"].max())))

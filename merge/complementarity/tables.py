@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 from ...jobs.complementarity.aggregate import Aggregate
 from ...jobs.complementarity.layout import AXES, AxisName
 from ...jobs.complementarity.moments import GROUPS
-from ...jobs.complementarity.statistics import bootstrap_band, per_config_table, summary
+from ...jobs.complementarity.statistics import N_RESAMPLES, bootstrap_band, per_config_table, summary
 from ...jobs.complementarity.tracker import MAIN_METRIC
 
 MAIN_GROUPS = ("v2_adv", "baseline_adv", "remaining")
 
 
-def trajectory_arrays(aggregate: Aggregate, axis: AxisName) -> dict[str, NDArray[Any]]:
+def trajectory_arrays(aggregate: Aggregate, axis: AxisName, resamples: int = N_RESAMPLES) -> dict[str, NDArray[Any]]:
     """Arrays behind the figures, by the name that they have in `aggregated_trajectories.npz`.
 
     Args:
         aggregate: the study's result.
         axis: main axis of the unprefixed arrays.
+        resamples: number of bootstrap resamples.
 
     Returns:
         `<group>_mean`, `<group>_std` for the three groups of the main figure on the main axis; with the
@@ -50,7 +51,7 @@ def trajectory_arrays(aggregate: Aggregate, axis: AxisName) -> dict[str, NDArray
             parts = {"count": band.count, "mean": band.mean, "std": band.std, "sem": band.sem}
             arrays |= {f"{axis_name}_{infix}{group}_{part}": values for part, values in parts.items()}
     for group in MAIN_GROUPS:
-        interval = bootstrap_band(aggregate, group)
+        interval = bootstrap_band(aggregate, group, resamples)
         arrays[f"session_{group}_bootstrap_low"] = interval.low
         arrays[f"session_{group}_bootstrap_high"] = interval.high
     arrays["config_idx"] = np.array([config["config_idx"] for config in aggregate.configs], dtype=np.int64)
@@ -88,6 +89,8 @@ def write_tables(
     resources: Mapping[str, Any],
     missing_units: int,
     provenance: Mapping[str, Any],
+    resamples: int = N_RESAMPLES,
+    trials: Mapping[str, int] | None = None,
 ) -> dict[str, Path]:
     """Write the four result files, each whole or not at all.
 
@@ -100,22 +103,26 @@ def write_tables(
         resources: what the simulation used (CPU seconds, peak memory, bytes), JSON values.
         missing_units: units that the result lacks.
         provenance: run, digests of config, code and data, JSON values.
+        resamples: number of bootstrap resamples.
+        trials: how many trials of the search could be selected, and how many were skipped for their value.
 
     Returns:
         The files by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = summary(aggregate, axis) | {
+    numbers = summary(aggregate, axis, resamples) | {
         "missing_units": missing_units,
         "resources": dict(resources),
         "provenance": dict(provenance),
     }
     archive = io.BytesIO()
-    np.savez_compressed(archive, **trajectory_arrays(aggregate, axis))  # type: ignore[arg-type]
+    np.savez_compressed(archive, **trajectory_arrays(aggregate, axis, resamples))  # type: ignore[arg-type]
     contents = {
         "aggregated_trajectories.npz": archive.getvalue(),
         "summary.json": json_bytes(numbers),
-        "config_info.json": json_bytes(config_info(aggregate, u_matrix, timestamp)),
+        "config_info.json": json_bytes(
+            config_info(aggregate, u_matrix, timestamp) | ({"trials": dict(trials)} if trials is not None else {})
+        ),
         "per_config.csv": csv_bytes(per_config_table(aggregate)),
     }
     for name, content in contents.items():

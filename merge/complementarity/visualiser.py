@@ -40,6 +40,7 @@ QUANTITIES = {
 SUBSETS = {"": "all client octants", "_warm": "warm client octants", "_cold": "cold client octants"}
 N_MARKERS = 8
 PANEL_COLUMNS = 3
+CROWD = 6
 
 
 def _line(view: ConfigView) -> dict[str, Any]:
@@ -71,7 +72,8 @@ def draw_tracker(views: Sequence[ConfigView], quantity: str) -> Figure:
         for axes, (subset, words) in zip(row, SUBSETS.items(), strict=True):
             for view in views:
                 curve = view.curves[f"{quantity}_{perspective}{subset}"]
-                axes.plot(np.arange(1, len(curve) + 1), curve, label=view.label, **_line(view))
+                width = 1.8 if len(views) <= CROWD else 1.0
+                axes.plot(np.arange(1, len(curve) + 1), curve, lw=width, label=view.label, **_line(view))
             axes.set_title(f"{perspective}, {words}")
             axes.set_ylim(*limits)
             axes.set_xlim(left=1)
@@ -83,10 +85,15 @@ def draw_tracker(views: Sequence[ConfigView], quantity: str) -> Figure:
 
 
 def draw_combined(views: Sequence[ConfigView]) -> Figure:
-    """One panel per view: enacted distance (left axis), satisfaction and bond percentiles (right axis)."""
-    columns = min(PANEL_COLUMNS, len(views))
+    """One panel per view: enacted distance (left axis), satisfaction and bond percentiles (right axis).
+
+    Views of several mechanisms make a grid, a row per mechanism and a column per memory pattern and therapist.
+    """
+    kinds = len({(view.pattern, view.therapist_version) for view in views})
+    grid = len({view.mechanism for view in views}) * kinds == len(views) and len(views) > kinds
+    columns = kinds if grid else min(PANEL_COLUMNS, len(views))
     rows = math.ceil(len(views) / columns)
-    drawn = figure(max(6.4 * columns, 8.0), 4.2 * rows + 0.9)
+    drawn = figure(max(min(6.4, max(4.6, 26 / columns)) * columns, 8.0), 4.2 * rows + 0.9)
     panels = drawn.subplots(rows, columns, squeeze=False, sharex=True)
     drawn.suptitle("Complementarity, satisfaction and bond")
     handles: list[Any] = []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-import traceback
+import warnings
 from typing import Any
 
 import click
@@ -21,11 +22,26 @@ def run_command(command: click.Command, arguments: list[str] | None = None, name
     debug = "--debug" in given or bool(os.environ.get("QUINTET_DEBUG"))
     given = [argument for argument in given if argument != "--debug"]
     label = name or f"bin/{command.name}"
-    os.umask(int(os.environ.get("QUINTET_UMASK", "027"), 8))
+    umask = os.environ.get("QUINTET_UMASK", "027")
+    if not re.fullmatch("[0-7]{1,4}", umask):
+        print(f"{label}: QUINTET_UMASK: found {umask!r}; allowed is an octal number like 027", file=sys.stderr)
+        raise SystemExit(int(Exit.USAGE))
+    os.umask(int(umask, 8) | 0o002)  # never writable by everybody
     if "--trust-world-writable" in given:
         given.remove("--trust-world-writable")
         os.environ["QUINTET_TRUST_WORLD_WRITABLE"] = "1"
+    plain = warnings.formatwarning
+
+    def formatwarning(message: Any, category: type[Warning], *place: Any) -> str:
+        return f"{label}: {message}\n" if category is UserWarning else plain(message, category, *place)
+
+    warnings.formatwarning = formatwarning  # type: ignore[assignment]
     try:
+        if given == ["--version"]:
+            from ..provenance import version_line
+
+            print(version_line())
+            raise SystemExit(0)
         code: Any = command.main(args=given, prog_name=label, standalone_mode=False)
     except click.exceptions.Exit as error:
         code = error.exit_code
@@ -41,6 +57,8 @@ def run_command(command: click.Command, arguments: list[str] | None = None, name
     except Exception as error:
         code = exit_of(error)
         if debug or (code is Exit.BUG and not isinstance(error, QuintetError)):
+            import traceback
+
             traceback.print_exc()
         print(f"{label}: {one_line(error)}", file=sys.stderr)
     raise SystemExit(int(code or 0))

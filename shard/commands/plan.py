@@ -13,9 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..configs import apply_settings, find_config, load, read_yaml, study_of, validated
+from ..configs import apply_settings, bad, find_config, load, read_yaml, shortened, study_of, validated
+from ..context import Context, inputs_digest, study_module
 from ..errors import Exit, QuintetError
-from ..plan import Choices, check_standing, has_files, plan_digest, plan_of, standing_plans, write_plan
+from ..partial import read_card
+from ..plan import (
+    Choices,
+    check_standing,
+    counted,
+    has_files,
+    plan_digest,
+    plan_of,
+    standing_plans,
+    write_phase_plan,
+    write_plan,
+)
 from ..run import Plan, Run, valid_name
 from ..snapshot import package_folders
 from .base import run_command
@@ -150,7 +162,10 @@ def plan_run(
         asked = choices.shards is not None or choices.target_minutes is not None or choices.max_array is not None
         if plan is None or plan.block_size != phase.block_size or (asked and not published):
             return None
-        return replace(plan, units=None) if plan.late and grows_now(phase) else plan
+        if not (plan.late and grows_now(phase)):
+            return plan
+        # Where an earlier phase grows, too, everything here is made anew: the added units need no shards of their own.
+        return None if any(map(grows_now, lineage(phase, phases))) else replace(plan, units=None)
 
     def grows_now(phase: Phase) -> bool:
         return phase.grows is not None and value_at(earlier, phase.grows) != value_at(config, phase.grows)
@@ -172,7 +187,37 @@ def plan_run(
                     measured[phase.name] = {**found, "measured": True}
         plans = made(measured)
         changed = write_plan(run, plans, config, site) or changed
+    plans = [counted_if_known(run, plan) for plan in plans]
     show(run, plans, phases, changed)
+
+
+def lineage(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:
+    """Return every phase that a phase comes after, directly or not."""
+    earlier = [other for other in phases if other.name in phase.after]
+    return earlier + [other for one in earlier for other in lineage(one, phases)]
+
+
+def counted_if_known(run: Run, plan: Plan) -> Plan:
+    """Return a plan whose late units are counted, and write it, where the result that decides them stands already."""
+    if not plan.late or plan.units is not None or not all(stands(run, name) for name in plan.after):
+        return plan
+    units = int(study_module(plan.study).late_units(Context.of(run, plan.phase)))  # type: ignore[attr-defined]
+    plan = counted(plan, units)
+    write_phase_plan(run, plan)
+    return plan
+
+
+def stands(run: Run, name: str) -> bool:
+    """Whether a phase is merged whole, and so is all that it comes after."""
+    plan = run.plan(name)
+    if not all(stands(run, earlier) for earlier in plan.after):
+        return False
+    try:
+        card = read_card(run.merged(name))
+        made_of = (card.hi, card.cfg, card.inp)
+        return card.complete and made_of == (plan.blocks, plan.config_sha256[:16], inputs_digest(run, plan))
+    except (OSError, ValueError, QuintetError):
+        return False
 
 
 def value_at(config: dict[str, Any], dotted: str) -> Any:
@@ -192,11 +237,15 @@ def with_existing_inputs(config: dict[str, Any], base: Path) -> dict[str, Any]:
     for key, name in given.items():
         if name is None:
             continue
-        if not isinstance(name, str):
-            raise QuintetError(Exit.USAGE, f"inputs.{key}: found {name!r}; allowed is a path")
-        path = Path(name) if Path(name).is_absolute() else Path(name) if Path(name).is_file() else base / name
-        if not path.is_file():
-            raise QuintetError(Exit.USAGE, f"inputs.{key}: found {name!r}; no such file")
+        if not isinstance(name, str) or not isinstance(key, str):
+            raise bad("inputs", str(key), name, "a path")
+        try:
+            path = Path(name) if Path(name).is_absolute() or Path(name).is_file() else base / name
+            found = path.is_file()
+        except OSError:  # longer than a name may be
+            found = False
+        if not found:
+            raise QuintetError(Exit.USAGE, f"inputs.{key}: found {shortened(name)}; no such file")
         inputs[key] = str(path.resolve())
     return {**config, "inputs": inputs} if inputs or "inputs" in config else config
 

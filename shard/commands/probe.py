@@ -27,7 +27,7 @@ def command(run: Path, phase: str) -> None:
     plan = planned.plan(phase)
     set_threads(plan)
     started = time.process_time()
-    with node_local(None):
+    with node_local():
         context = Context.of(planned, phase)
         work = study_module(plan.study).start(context)
         first = plan.units_of(0) if plan.kind == "map" else range(0, 1)

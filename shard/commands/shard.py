@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from ..element import Element, finished, run_blocks
 from ..errors import Exit, QuintetError, exit_of
 from ..publish import make_folder
 from ..run import Plan, Run
+from ..scratch import scratch_base
 from ..signals import StopFlag
 from ..snapshot import running_code_sha256
 from .base import one_line, run_command
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from ..phases import Work
 
 KEPT_LINES = 256
+LONGEST_NUMBER = 18  # digits
 CACHES = ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -67,8 +67,8 @@ def shard_number(index: int | None, map_file: Path | None, offset: int) -> int:
         text = os.environ.get(name)
         if text is None:
             continue
-        if not text.isdecimal():
-            raise QuintetError(Exit.BAD_CALL, f"{name}: found {text!r}; allowed is a number from 0")
+        if not text.isdecimal() or len(text) > LONGEST_NUMBER:
+            raise QuintetError(Exit.BAD_CALL, f"{name}: found {text[:80]!r}; allowed is a number from 0")
         if name == "QUINTET_SHARD":
             return int(text)
         return mapped(map_file, int(text) + offset)
@@ -89,9 +89,11 @@ def mapped(map_file: Path | None, line: int) -> int:
 
 
 @contextmanager
-def node_local(base: str | None) -> Iterator[Path]:
+def node_local() -> Iterator[Path]:
     """Give caches of compilers and plotting a folder on this node, unless the environment names one."""
-    with tempfile.TemporaryDirectory(prefix="quintet-", dir=base, ignore_cleanup_errors=True) as folder:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="quintet-", dir=scratch_base(), ignore_cleanup_errors=True) as folder:
         for name in CACHES:
             os.environ.setdefault(name, str(Path(folder) / name.lower()))
         yield Path(folder)
@@ -102,6 +104,8 @@ def set_threads(plan: Plan) -> None:
     for name in THREADS:
         os.environ[name] = str(plan.resources.get("threads", 1))
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")
+    # what other programs plug into pydantic has no business here, and looking for it costs more than a small config
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def check_code(plan: Plan, allowed: bool) -> None:
@@ -158,29 +162,31 @@ def attempt_shard(
     log = Log(sys.stderr)
     sys.stderr = log  # type: ignore[assignment]
     attempt = Attempt(run.attempt_file(phase, shard))
-    code, reason, started = Exit.BUG, "", False
+    code, reason, started, inputs = Exit.BUG, "", False, ""
     try:
         check_code(plan, drift)
         inputs = inputs_digest(run, plan)
         element = Element(run, plan, shard, inputs, stop, attempt)
         if plan.kind == "map" and (own[0] == own[1] or finished(element, own)):
             return Exit.OK
-        attempt.start(shard=shard, lo=own[0], hi=own[1])
+        attempt.start(shard=shard, lo=own[0], hi=own[1], inputs=inputs)
         started = True
-        with node_local(os.environ.get("SLURM_TMPDIR") or os.environ.get("TMPDIR")):
+        with node_local():
             code = work_on(run, plan, shard, element, own)
         reason = stop.reason
         return code
     except Exception as error:
         code, reason = exit_of(error), one_line(error)
         if code is Exit.BUG:
+            import traceback
+
             log.lines.append(traceback.format_exc())
         raise
     finally:
         sys.stderr = log._stream
         if started or code not in {Exit.OK, Exit.BUG} or reason:
             if not started:
-                attempt.start(shard=shard, lo=own[0], hi=own[1])
+                attempt.start(shard=shard, lo=own[0], hi=own[1], inputs=inputs)
             attempt.end(code, reason)
         if keep_logs or (reason and code not in {Exit.OK, Exit.STOPPED}):
             write_log(run, plan, shard, deque([*log.lines, f"{reason}\n"]), code)
@@ -191,8 +197,8 @@ def block_range(text: str | None, run: Run, phase: str) -> tuple[int, int] | Non
     if text is None:
         return None
     lo, _, hi = text.partition(":")
-    if not (lo.isdecimal() and hi.isdecimal()):
-        raise QuintetError(Exit.USAGE, f"--blocks: found {text!r}; allowed is LO:HI")
+    if not (lo.isdecimal() and hi.isdecimal()) or len(text) > 2 * LONGEST_NUMBER:
+        raise QuintetError(Exit.USAGE, f"--blocks: found {text[:80]!r}; allowed is LO:HI")
     return int(lo), int(hi)
 
 

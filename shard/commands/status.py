@@ -14,7 +14,7 @@ import click
 
 from ..errors import Exit, QuintetError
 from ..failures import classify
-from ..progress import PhaseProgress, log_name, next_step, progress_of, read_phase_attempts
+from ..progress import PhaseProgress, log_name, next_step, progress_of, read_phase_attempts, unrecorded
 from ..run import Run
 from ..scheduler import DEFAULT_INTERVAL_S, SHORTEST_INTERVAL_S, QueueView, Scheduler
 from .base import run_command
@@ -94,7 +94,11 @@ def show(run: Run, scheduler: Scheduler, watch: float | None) -> None:
 
     console = Console(highlight=False)
     title = f"{run.overview()['study']}  {run.path}"
-    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+    if watch is None:
+        for phases, view in looks(run, scheduler, None):
+            console.print(picture(title, phases, view.trouble, next_step(run, phases), console.width))
+        return
+    with Live(console=console, auto_refresh=False) as live:
         for phases, view in looks(run, scheduler, watch):
             live.update(picture(title, phases, view.trouble, next_step(run, phases), console.width), refresh=True)
 
@@ -108,8 +112,10 @@ def print_log(run: Run, name: str) -> None:
             Exit.USAGE, f"--log: found {name!r}; allowed is a shard number, or PHASE/number with a phase of the run"
         )
     for candidate in reversed(names):
-        attempts = read_phase_attempts(run, run.plan(candidate)).get(int(number), [])
-        log = log_name(run, candidate, int(number), attempts[-1] if attempts else None)
+        plan, shard = run.plan(candidate), int(number)
+        history = read_phase_attempts(run, plan)
+        attempts, launch = history.get(shard, []), unrecorded(run, plan, history).get(shard)
+        log = launch.log if launch else log_name(run, candidate, shard, attempts[-1] if attempts else None)
         if log:
             print(f"# {log}")
             print((run.path / log).read_bytes()[-LARGEST_LOG_BYTES:].decode(errors="replace"), end="")
@@ -122,11 +128,13 @@ def print_failed(run: Run, view: QueueView) -> None:
     for name in run.phases():
         plan = run.plan(name)
         attempts = read_phase_attempts(run, plan)
+        launches = unrecorded(run, plan, attempts)
         for shard in progress_of(run, plan, view).failed_shards:
             last = attempts[shard][-1] if attempts.get(shard) else None
-            failure = classify(last, view.ended.get((name, shard)))
-            log = log_name(run, name, shard, last)
-            reason = (last or {}).get("end", {}).get("reason") or "no last line"
+            launch = launches.get(shard)
+            failure = classify(last, view.ended.get((name, shard)), launch.code if launch else None)
+            log = launch.log if launch else log_name(run, name, shard, last)
+            reason = launch.words if launch else (last or {}).get("end", {}).get("reason") or "no last line"
             print(f"== {name}/{shard}: {failure}: {reason} ({log or 'no log'})")
             if log:
                 print("\n".join((run.path / log).read_text(errors="replace").splitlines()[-LOG_LINES:]))

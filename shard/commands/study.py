@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import click
 
 from ..configs import find_config, load, merged_over
 from ..context import study_module
-from ..dropin import DropIn, options_of, settings_of
+from ..dropin import DropIn, keys_of, options_of, settings_of
 from ..errors import Exit, QuintetError
 from ..run import Run
 from .base import run_command
@@ -51,33 +55,75 @@ def write_config(study: str, config: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def execute(study: str, dropin: DropIn, values: dict[str, Any]) -> int:
-    """Plan, run and merge by the verbs, and say what came of it."""
-    import tempfile
+def flag_of(spelling: str) -> str:
+    """Return the long form of a flag's spellings."""
+    return max(spelling.split("/"), key=len)
 
-    module = study_module(study)
-    base = values.pop("config")
-    workers, output, submit = values.pop("n_workers"), values.pop("output_dir"), values.pop("submit")
-    settings = settings_of(values, dropin)
-    if base is not None:
-        settings = merged_over(load(find_config(base, project_folder())), settings)
-    prepared = getattr(module, "from_flags", None)
-    if prepared is not None:
-        settings = prepared(settings)
-    run = Run(output_folder(output))
+
+def in_flags(text: str, label: str, source: Path, flags: Mapping[str, str]) -> str:
+    """Return what `plan` said with this command's name for its own, and flags for config keys."""
+    text = text.replace("bin/plan: ", f"{label}: ").replace(f"{source}: ", "")
+    for spelling, key in sorted(flags.items(), key=lambda item: -len(item[1])):
+        text = re.sub(rf"(?<![\w.]){re.escape(key)}(?=[:.]|$)", flag_of(spelling), text)
+    return text
+
+
+def plan(study: str, dropin: DropIn, settings: dict[str, Any], run: Run, label: str) -> int:
+    """Plan the run from the config that the flags made; return the exit code."""
     with tempfile.TemporaryDirectory(prefix="quintet-") as folder:
         path = write_config(study, settings, Path(folder))
-        code = python("quintet.shard.commands.plan", str(path), "--run", str(run.path), "--no-probe")
+        command = [sys.executable, "-m", "quintet.shard.commands.plan", str(path), "--run", str(run.path), "--no-probe"]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(in_flags(done.stderr, label, path, keys_of(study_module(study).Config, dropin)))
+    return done.returncode
+
+
+def settings_from(study: str, dropin: DropIn, values: Mapping[str, Any], base: str | None) -> dict[str, Any]:
+    """Return the config that the flags make, on top of a config file where one is named."""
+    settings = settings_of(values, dropin)
+    prepared = getattr(study_module(study), "from_flags", None)
+    if prepared is not None:
+        settings = prepared(settings)
+    return settings if base is None else merged_over(load(find_config(base, project_folder())), settings)
+
+
+def local(run: Run, workers: int | None, phase: str | None, timeout: float | None) -> int:
+    """Run what is missing here, for at most `timeout` seconds; return the exit code.
+
+    A run that is out of time stops as on a signal: what is finished is kept, and the code is 75.
+    """
+    command = [sys.executable, "-m", "quintet.shard.commands.local", str(run.path)]
+    command += ["--jobs", str(workers)] if workers else []
+    command += ["--phase", phase] if phase else []
+    process = subprocess.Popen(command)
+    try:
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+    return process.wait()
+
+
+def execute(study: str, dropin: DropIn, values: dict[str, Any], label: str) -> int:
+    """Plan, run and merge by the verbs, and say what came of it."""
+    base, timeout = values.pop("config"), values.pop("timeout", None)
+    workers, output, submit = values.pop("n_workers"), values.pop("output_dir"), values.pop("submit")
+    settings = settings_from(study, dropin, values, base)
+    run = Run(output_folder(output))
+    code = plan(study, dropin, settings, run, label)
     if code:
         return code
     if submit:
         return python("quintet.slurm", str(run.path))
-    jobs = ("--jobs", str(workers)) if workers else ()
-    only = ("--phase", dropin.only) if dropin.only else ()
-    code = python("quintet.shard.commands.local", str(run.path), *jobs, *only)
-    if dropin.only and not code:
-        code = python("quintet.merge", str(run.path), dropin.only)
-    link_outputs(run, dict(getattr(module, "OUTPUTS", {})))
+    code = local(run, workers, dropin.only, timeout)
+    out_of_time = timeout is not None and code == Exit.STOPPED
+    if dropin.only and (not code or out_of_time):
+        missing_allowed = ("--allow-missing",) if out_of_time else ()
+        code = python("quintet.merge", str(run.path), dropin.only, *missing_allowed)
+        if not code and dropin.then:
+            code = python(dropin.then, str(run.path))
+    link_outputs(run, dict(getattr(study_module(study), "OUTPUTS", {})))
     if not code:
         click.echo(f"{run.path.resolve()}")
     return code
@@ -87,10 +133,17 @@ def command_of(study: str, name: str, dropin: DropIn) -> click.Command:
     """Return the click command of one drop-in."""
 
     def callback(**values: Any) -> int:
-        return execute(study, dropin, values)
+        return execute(study, dropin, values, f"bin/{study} {name}".strip())
 
+    timeout = click.Option(
+        ["--timeout"],
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Stop after that long with what is finished; the same command goes on from there.",
+    )
     options: list[click.Parameter] = [
         *options_of(study_module(study).Config, dropin),
+        *([timeout] if dropin.only else []),
         click.Option(["--config"], help="Config file that the flags change."),
         click.Option(["--n-workers"], type=click.IntRange(min=1), help="Processes at a time  [default: CPUs]"),
         click.Option(["--output-dir"], type=click.Path(path_type=Path), help="Run directory  [default: results/TIME]"),
@@ -109,6 +162,8 @@ def main(arguments: list[str]) -> None:
     tools: dict[str, str] = dict(getattr(module, "TOOLS", {}))
     if rest and rest[0] in tools:
         os.execv(sys.executable, [sys.executable, "-m", tools[rest[0]], *rest[1:]])
+    if "" in tools and not (rest and rest[0] in commands):
+        os.execv(sys.executable, [sys.executable, "-m", tools[""], *rest])
     name = rest[0] if rest and rest[0] in commands else ""
     if name not in commands:
         run_command(click.Command(study, callback=no_command), [], f"bin/{study}")

@@ -1,6 +1,6 @@
 """How far a run is, from the run directory alone, and what comes next."""
 
-from .history import History, log_name, read_phase_attempts
+from .history import History, log_name, read_phase_attempts, unrecorded
 from .measure import next_step, progress_of
 from .record import FailureCount, PhaseProgress, Trials, Use
 
@@ -14,4 +14,5 @@ __all__ = [
     "next_step",
     "progress_of",
     "read_phase_attempts",
+    "unrecorded",
 ]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..attempts import read_attempts
+from ..scheduler import arrays_of
 from .rate import Span
 
 if TYPE_CHECKING:
     from ..run import Plan, Run
     from ..scheduler import QueueView
 
+LAST_WORDS = 4096
+ELEMENT_LOG = re.compile(r"^(\d+)_(\d+)\.log$")
+CODE_TOLD = re.compile(r"\brc (\d+)")
 OVERDUE = 1.5  # an attempt on another host without a last line counts as running for so many time limits
 History = dict[int, list[dict[str, Any]]]
 """Shard (or worker) -> its attempts, oldest first."""
@@ -90,3 +95,48 @@ def log_name(run: Run, phase: str, shard: int, attempt: dict[str, Any] | None) -
     if named.is_file():
         return named.relative_to(run.path).as_posix()
     return ""
+
+
+@dataclass(frozen=True)
+class Unrecorded:
+    """An element whose Python never began an attempt: its exit code, its last words, its log below the run."""
+
+    code: int
+    words: str
+    log: str
+
+
+def unrecorded(run: Run, plan: Plan, attempts: History) -> dict[int, Unrecorded]:
+    """Return what the batch script's log says of shards that were started and have no attempt at all.
+
+    An array of the journal knows its shards; of one that was handed in by hand, the task number is the shard.
+    """
+    folder = run.path / "logs" / plan.phase
+    if not folder.is_dir():
+        return {}
+    arrays = {array.job: array.shards for array in arrays_of(run) if array.phase == plan.phase}
+    found: dict[int, Unrecorded] = {}
+    for bucket in sorted(folder.iterdir()):
+        for entry in sorted(os.scandir(bucket), key=lambda item: item.name) if bucket.is_dir() else ():
+            match = ELEMENT_LOG.match(entry.name)
+            if match is None:
+                continue
+            task = int(match[2])
+            shards = arrays.get(match[1], range(len(plan.shards)))
+            shard = shards[task] if task < len(shards) else task
+            words = [line for line in last_lines(entry.path) if line.startswith("quintet: ")]
+            code = CODE_TOLD.search(words[-1]) if words else None
+            if shard not in attempts and code is not None:
+                log = f"logs/{plan.phase}/{bucket.name}/{entry.name}"
+                found[shard] = Unrecorded(int(code[1]), words[0].removeprefix("quintet: "), log)
+    return found
+
+
+def last_lines(path: str) -> list[str]:
+    """Return the last lines of a log, none where it cannot be read."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a path of scandir
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_WORDS))
+            return file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []

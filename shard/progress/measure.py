@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..context import inputs_digest
 from ..errors import Exit, QuintetError
 from ..failures import POLICIES, Failure, classify
 from ..missing import waits_for
-from ..partial import CARD_BYTES, read_card
+from ..partial import CARD_BYTES, open_regular, read_card
 from ..scan import Found, scan_map, scan_trials
-from .history import History, lives, read_phase_attempts, span_of
+from .history import History, Unrecorded, lives, read_phase_attempts, span_of, unrecorded
 from .rate import estimate
 from .record import FailureCount, PhaseProgress, State
 from .trials import trials_of
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from ..run import Plan, Run
     from ..scheduler import QueueView
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SUPERBLOCK_BYTES = 48
 
 
 def progress_of(run: Run, plan: Plan, queue: QueueView, now: float | None = None) -> PhaseProgress:
@@ -44,13 +48,15 @@ def progress_of(run: Run, plan: Plan, queue: QueueView, now: float | None = None
         except QuintetError as error:
             progress.trouble = str(error)
     attempts = read_phase_attempts(run, plan)
-    measure_attempts(progress, run, plan, attempts, queue, now)
+    launches = unrecorded(run, plan, attempts)
+    measure_attempts(progress, run, plan, attempts, launches, queue, now)
     if not progress.waits_for and not progress.trouble:
         if plan.kind == "pull":
-            measure_trials(progress, run, plan, inputs, attempts, queue, now)
+            measure_trials(progress, run, plan, inputs, attempts, launches, queue, now)
         else:
-            measure_shards(progress, run, plan, inputs, attempts, queue, now)
+            measure_shards(progress, run, plan, inputs, attempts, launches, queue, now)
         progress.merged = is_merged(run, plan, inputs)
+        progress.rendered = progress.merged and run.merged(plan.phase).with_suffix(".done").is_file()
     else:
         progress.shards["missing"] = sum(lo < hi or plan.units is None for lo, hi in plan.shards)
     spans = [span_of(shard, item, queue, plan, now) for shard, items in attempts.items() for item in items]
@@ -66,6 +72,7 @@ def measure_shards(
     plan: Plan,
     inputs: str,
     attempts: History,
+    launches: Mapping[int, Unrecorded],
     queue: QueueView,
     now: float,
 ) -> None:
@@ -74,6 +81,8 @@ def measure_shards(
     for found in scan_map(run, plan, inputs, "card"):
         items = attempts.get(found.number, [])
         state = shard_state(found, items, queue, plan, now)
+        if state == "missing" and found.number in launches:
+            state = "failed"
         progress.shards[state] += 1
         if state == "done" and found.card is not None:
             progress.blocks_done += found.card.hi - found.card.lo
@@ -81,9 +90,7 @@ def measure_shards(
             continue
         if state == "failed":
             progress.failed_shards.append(found.number)
-            progress.retries &= may_retry(
-                classify(items[-1] if items else None, queue.ended.get((plan.phase, found.number)))
-            )
+            progress.retries &= may_retry(last_failure(plan, found.number, items, launches, queue))
         if found.reason not in {None, "absent"}:
             wrong.setdefault(str(found.reason), []).append(found)
         if items:
@@ -112,11 +119,29 @@ def shard_state(found: Found, items: list[dict[str, Any]], queue: QueueView, pla
 
 
 def whole(found: Found) -> bool:
-    """Whether a file is at least as long as its card says; its digest is not looked at here."""
+    """Whether a file is as long as its HDF5 superblock says; its digest is not looked at here.
+
+    The superblock behind the card names the end of the file, counted from its base address (HDF5 file format, II.A,
+    versions 2 and 3).
+    """
     try:
-        return found.card is not None and found.path.stat().st_size > max(CARD_BYTES, found.card.off + found.card.n - 1)
+        descriptor = open_regular(found.path)
+        try:
+            head, size = os.pread(descriptor, SUPERBLOCK_BYTES, CARD_BYTES), os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
+    base, end = int.from_bytes(head[12:20], "little"), int.from_bytes(head[28:36], "little")
+    return head[:8] == HDF5_SIGNATURE and size >= end + (CARD_BYTES if base == 0 else 0)
+
+
+def last_failure(
+    plan: Plan, shard: int, items: list[dict[str, Any]], launches: Mapping[int, Unrecorded], queue: QueueView
+) -> Failure | None:
+    """Return why the last attempt at a shard, or the element that came to none, did not succeed."""
+    code = launches[shard].code if shard in launches else None
+    return classify(items[-1] if items else None, queue.ended.get((plan.phase, shard)), code)
 
 
 def may_retry(failure: Failure | None) -> bool:
@@ -141,6 +166,7 @@ def measure_trials(
     plan: Plan,
     inputs: str,
     attempts: History,
+    launches: Mapping[int, Unrecorded],
     queue: QueueView,
     now: float,
 ) -> None:
@@ -156,10 +182,12 @@ def measure_trials(
         ended_well = bool(items) and items[-1].get("end", {}).get("rc") == Exit.OK
         if state == "missing" and (progress.complete or ended_well):
             state = "done"
+        elif state == "missing" and worker in launches:
+            state = "failed"
         progress.shards[state] += 1
         if state == "failed":
             progress.failed_shards.append(worker)
-            progress.retries &= may_retry(classify(items[-1] if items else None, queue.ended.get((plan.phase, worker))))
+            progress.retries &= may_retry(last_failure(plan, worker, items, launches, queue))
 
 
 def is_merged(run: Run, plan: Plan, inputs: str) -> bool:
@@ -188,4 +216,6 @@ def next_step(run: Run, phases: Sequence[PhaseProgress]) -> str:
         if progress.failed_shards and not progress.retries:
             return f"see bin/status {name} --failed and mend that; then {again}"
         return again
+    if phases and not phases[-1].rendered:
+        return f"complete; the report of {phases[-1].phase} is being made, or was cut short: bin/merge {name}"
     return f"complete: the report is in {name}/report"

@@ -45,7 +45,7 @@ class Trials:
 
 @dataclass
 class PhaseProgress:
-    """Everything that `status` says about one phase."""
+    """Everything that `status` says about one phase; `rendered` says that its merge came to its end."""
 
     phase: str
     kind: str
@@ -68,6 +68,7 @@ class PhaseProgress:
     retries: bool = True
     trials: Trials | None = None
     merged: bool = False
+    rendered: bool = False
     waits_for: str = ""
     trouble: str = ""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Exit
-from ..failures import classify
-from .history import History, lives, log_name
+from ..failures import Failure, classify
+from .history import History, Unrecorded, lives, log_name
 from .rate import quantile
 from .record import FailureCount, PhaseProgress, Use
 
@@ -24,10 +24,11 @@ def measure_attempts(
     run: Run,
     plan: Plan,
     attempts: History,
+    launches: Mapping[int, Unrecorded],
     queue: QueueView,
     now: float,
 ) -> None:
-    """Fill in what the attempts used, and why they failed."""
+    """Fill in what the attempts used, and why they (or elements that never came so far) failed."""
     counts: dict[tuple[str, str], list[tuple[int, dict[str, Any] | None, str]]] = {}
     memory, seconds = [], []
     for shard, items in attempts.items():
@@ -53,17 +54,31 @@ def measure_attempts(
                     (shard, item, words)
                 )
     for (phase, shard), state in queue.ended.items():
-        failure = classify(None, state) if phase == plan.phase and shard not in attempts else None
+        known = phase != plan.phase or shard in attempts or shard in launches
+        failure = None if known else classify(None, state)
         if failure is not None:
             counts.setdefault((failure, state), []).append((shard, None, f"Slurm says {state}"))
-    progress.failures = [
+    failures = [
         FailureCount(failure, len(cases), cases[-1][2][:200], cases[-1][0], log_name(run, plan.phase, *cases[-1][:2]))
-        for (failure, _), cases in sorted(counts.items(), key=lambda item: -len(item[1]))[:REASONS_SHOWN]
+        for (failure, _), cases in counts.items()
     ]
+    failures += launch_failures(launches)
+    progress.failures = sorted(failures, key=lambda item: -item.count)[:REASONS_SHOWN]
     if memory:
         progress.memory_mb = use_of(memory, float(plan.resources.get("mem_mb", 0)))
     if seconds:
         progress.seconds = use_of(seconds, float(plan.resources.get("time_s", 0)))
+
+
+def launch_failures(launches: Mapping[int, Unrecorded]) -> list[FailureCount]:
+    """Return the failures of elements that ended before their first attempt, one entry for equal words."""
+    groups: dict[str, list[tuple[int, Unrecorded]]] = {}
+    for shard, case in launches.items():
+        groups.setdefault(re.sub(r"\d+", "#", case.words)[:80], []).append((shard, case))
+    return [
+        FailureCount(Failure.LAUNCH, len(cases), cases[-1][1].words[:200], cases[-1][0], cases[-1][1].log)
+        for cases in groups.values()
+    ]
 
 
 def is_wasted(end: dict[str, Any]) -> bool:

@@ -255,7 +255,7 @@ class TrialStore:
                     connection.execute("COMMIT")
             except BaseException as error:
                 self._incarnation = ""  # what was read here may have been rolled back: read it again
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, table.UNREADABLE):
                     raise table.named_error(self.path, error) from error
                 raise
 

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from ..errors import Exit, QuintetError
 from .records import FinishedTrial, SearchSpec
@@ -38,6 +39,7 @@ CREATE INDEX quintet_trials_by_state ON trials (state, number);
 DAMAGED = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA}
 UNWRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError, json.JSONDecodeError)  # also SQLite's own words may hold bad bytes
 
 
 def fingerprint(spec: SearchSpec) -> str:
@@ -122,7 +124,7 @@ def identify(connection: sqlite3.Connection, path: Path, spec: SearchSpec) -> st
     return str(incarnation)
 
 
-def named_error(path: Path, error: sqlite3.Error) -> QuintetError:
+def named_error(path: Path, error: Exception) -> QuintetError:
     """Return the one-line error and exit code of what SQLite reports about `path`."""
     number = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_CORRUPT) & 0xFF
     if number in UNWRITABLE:
@@ -199,7 +201,19 @@ def read_parameters(connection: sqlite3.Connection, space: dict[str, Distributio
     """Return one trial's parameters in the order of the space."""
     rows = connection.execute("SELECT param_name, param_value FROM trial_params WHERE trial_id = ?", (number + 1,))
     stored = dict(rows.fetchall())
-    return {name: distribution.external(stored[name]) for name, distribution in space.items()}
+    return {name: external(distribution, stored.get(name), number) for name, distribution in space.items()}
+
+
+def external(distribution: Distribution, stored: Any, number: int) -> object:
+    """Return a stored parameter's value.
+
+    Raises:
+        sqlite3.DatabaseError: nothing like it was ever stored.
+    """
+    try:
+        return distribution.external(stored)
+    except (TypeError, ValueError, LookupError, OverflowError):
+        raise sqlite3.DatabaseError(f"trial {number} has a parameter {stored!r:.80}") from None
 
 
 def reserve(connection: sqlite3.Connection, number: int, token: str, attempt: int) -> None:
@@ -279,7 +293,7 @@ def read_finished(
             state,
             value,
             {
-                name: distribution.external(parameters[number + 1][name])
+                name: external(distribution, parameters[number + 1].get(name), number)
                 for name, distribution in space.items()
                 if number + 1 in parameters
             },

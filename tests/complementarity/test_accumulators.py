@@ -13,7 +13,7 @@ from quintet.jobs.complementarity.layout import FORK_OFFSETS, Layout, row_datase
 from quintet.jobs.complementarity.moments import WelfordMoments, empty_welford, summed, tree_combined
 from quintet.jobs.complementarity.reference import simulate_pair, utility_matrix
 from quintet.jobs.complementarity.satisfaction import satisfaction_percentiles
-from quintet.jobs.complementarity.tracker import METRICS, metric_trajectory
+from quintet.jobs.complementarity.tracker import METRICS, SATISFACTION, metric_trajectory
 
 from .study_sample import MAX_SESSIONS, N_BINS, WINDOW_SIZE, aggregate, batch_of, configs, rows_of
 
@@ -157,7 +157,7 @@ def test_a_wide_window_falls_back_to_welford_and_says_so_in_the_names() -> None:
     assert not layout.exact("normalized", "distance_enacted")
     batch = batch_of(0, 0, N, window)
     assert batch.v2 is not None
-    sums = accumulate(layout, batch.v2, batch.category, batch.fork_session, batch.params.max_sessions)
+    sums = accumulate(layout, batch.v2, batch.category, batch.fork_session, batch.params)
     assert "rows/session/distance_enacted/sum" in sums
     for axis, name, dense in (
         ("normalized", "distance_enacted", dense_normalized(batch, "distance_enacted", window)),
@@ -251,6 +251,36 @@ def test_a_batch_that_does_not_fit_is_refused() -> None:
     bare = simulate_pairs(batch.params, range(3))
     with pytest.raises(ValueError, match="no trajectories"):
         unit_payload(bare, Layout(N_BINS, WINDOW_SIZE, 120, 60), config_idx=0, trial_number=0)
+
+
+@pytest.mark.parametrize("axis", ["session", "normalized"])
+def test_percentiles_of_satisfaction_and_bond_equal_the_plain_means(axis: str) -> None:
+    metrics = ("distance_enacted", *SATISFACTION)
+    folded = Aggregate.from_rows(rows_of(60, 20, metrics), configs(), N_BINS, WINDOW_SIZE, metrics)
+    batches = [batch_of(k, 0, 60) for k in range(len(MAX_SESSIONS))]
+    category = np.concatenate([batch.category for batch in batches])
+    for place, name in enumerate(SATISFACTION):
+        rows = []
+        for batch in batches:
+            runs, params = batch.v2, batch.params
+            assert runs is not None
+            for i in range(len(batch)):
+                values = satisfaction_percentiles(params, int(batch.seeds[i]), runs.client(i), runs.perceived(i))[place]
+                row = np.full(max(MAX_SESSIONS) if axis == "session" else N_BINS, np.nan)
+                if axis == "session":
+                    row[: len(values)] = values
+                else:
+                    at = np.arange(N_BINS) * params.max_sessions / N_BINS
+                    exists = np.arange(N_BINS) * (1 / N_BINS) <= (len(values) - 1) / params.max_sessions
+                    row[exists] = np.interp(at, np.arange(len(values)), values)[exists]
+                rows.append(row)
+        dense = np.array(rows)
+        for group, members in (("v2_adv", (0,)), ("baseline_adv", (1,)), ("remaining", (2, 3))):
+            count, mean, std = moments_of(dense[np.isin(category, members)])
+            band = folded.band(axis, group, name)  # type: ignore[arg-type]
+            assert_array_equal(band.count, count)
+            assert_allclose(band.mean, mean, rtol=1e-10)
+            assert_allclose(band.std, std, rtol=1e-7, atol=1e-7)
 
 
 def test_satisfaction_recomputed_from_octants_equals_the_simulated_one() -> None:

@@ -94,7 +94,7 @@ def test_kernel_equals_the_plain_program_without_stop_at_success() -> None:
 def test_kernel_equals_the_plain_program_where_seeding_is_aborted_again_and_again() -> None:
     rng = np.random.default_rng(12)
     gave_up = 0
-    for number in range(60):
+    for number in range(40):
         params = random_params(
             rng,
             mechanism=MECHANISMS[number % len(MECHANISMS)],

@@ -15,8 +15,9 @@ from quintet.jobs.complementarity.aggregate import Aggregate
 from quintet.jobs.complementarity.config_view import config_view
 from quintet.jobs.complementarity.search_analysis import importance, trials_frame
 from quintet.merge.complementarity import figures, visualiser
+from quintet.merge.complementarity.findings import SearchFindings
 from quintet.merge.complementarity.rendering import render, search_drawings, study_drawings
-from quintet.merge.complementarity.report import SearchFindings, study_report
+from quintet.merge.complementarity.report import study_report
 from quintet.merge.complementarity.tables import trajectory_arrays, write_tables
 from quintet.merge.page import PageFigure, Report, Section, markdown_table, report_html, report_markdown, write_report
 from quintet.merge.style import SavedFigure, figure, save

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from quintet.jobs.complementarity import simulate_pairs
-from quintet.merge.complementarity import check, export, overlap, replay, umatrix, visualise
+from quintet.merge.complementarity import analyse, check, export, overlap, replay, umatrix, visualise
 from quintet.merge.complementarity.check import sample_of
 from quintet.merge.complementarity.stored import StoredRun
 from quintet.merge.phase import Request, make_result
@@ -38,7 +38,8 @@ phases: {search: {shards: 1}, simulate: {shards: 2}}
 """
 N_CONFIGS, SEEDS = 4, range(100, 130)
 COMMANDS = {
-    module.__name__.rpartition(".")[2]: module for module in (check, export, overlap, replay, umatrix, visualise)
+    module.__name__.rpartition(".")[2]: module
+    for module in (analyse, check, export, overlap, replay, umatrix, visualise)
 }
 Tool = Callable[..., str]
 

@@ -82,7 +82,9 @@ def test_killed_shards_resume_bit_identically(house: House, quiet: Path, tmp_pat
 def test_a_stopped_shard_loses_no_finished_block(house: House, quiet: Path, tmp_path: Path, name: str) -> None:
     run = house.planned(tmp_path / "run", "walk.steps=40", "walk.step_seconds=0.05", *SMALL)
     process = house.start("shard", run, "walk", "--index", 0)
-    time.sleep(1.5)
+    deadline = time.monotonic() + 60
+    while not list((run / "checkpoints").rglob("u*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.01)
     begun = time.monotonic()
     process.send_signal(getattr(signal, name))
     process.send_signal(signal.SIGTERM)

@@ -43,6 +43,9 @@ if word == "wait":
 if word == "sleep":
     (seen / f"{shard}.waiting").touch()
     time.sleep(600)
+if word == "nap":
+    time.sleep(0.5)
+    sys.exit(0)
 if word == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(int(word))
@@ -111,13 +114,16 @@ def publish_merged(run: Run, phase: str) -> None:
     run.merged(phase).write_bytes(build(card, {"rows/value": [1.0]}, {})[0])
 
 
-def record_attempt(run: Run, phase: str, shard: int, code: int | None, reason: str = "", element: str = "7_0") -> None:
+def record_attempt(
+    run: Run, phase: str, shard: int, code: int | None, reason: str = "", element: str = "7_0", **facts: str
+) -> None:
     """Append an attempt to a shard's record, without a last line where `code` is None."""
     path = run.attempt_file(phase, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
     job, _, task = element.partition("_")
     token = f"t{path.stat().st_size if path.exists() else 0}"
     start = {"attempt": token, "event": "start", "slurm": {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": task}}
+    start |= facts
     with path.open("a") as file:
         file.write(json.dumps(start) + "\n")
         if code is not None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from quintet.shard.attempts import read_attempts
 from quintet.shard.errors import Exit
 from quintet.shard.run import Run
 from quintet.slurm.journal import Entry, Journal
 
 from ..house import House, merged_all, payloads
-from .cluster import Cluster
+from .cluster import Cluster, running_cluster
 
 pytestmark = pytest.mark.slurm
 
@@ -41,6 +43,13 @@ def site(house: House, slurm: Cluster) -> Site:
     return Site(house, slurm)
 
 
+@pytest.fixture
+def small_site(house: House, slurm_is_here: None, tmp_path: Path) -> Iterator[Site]:
+    """A cluster whose arrays have at most five elements."""
+    with running_cluster(tmp_path / "small", max_array_size=6) as cluster:
+        yield Site(house, cluster)
+
+
 @pytest.fixture(scope="module")
 def expected(house: House, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the payloads of the toy run without Slurm."""
@@ -55,9 +64,12 @@ def entries(run: Path, phase: str, kind: str) -> list[Entry]:
     return [entry for entry in Journal(Run(run)).entries if (entry.phase, entry.kind) == (phase, kind)]
 
 
-def wait_until_running(slurm: Cluster, element: str) -> None:
-    slurm.wait_for_state(element, "RUNNING")
-    time.sleep(1.0)  # Python is up and at its first unit
+def wait_for_attempt(run: Path, shard: int, count: int) -> None:
+    """Wait until the attempt of that number has begun: then its Python hears signals."""
+    end = time.monotonic() + 60
+    while len(list(read_attempts(Run(run).attempt_file("walk", shard)))) < count:
+        assert time.monotonic() < end, f"walk/{shard} did not begin attempt {count}"
+        time.sleep(0.05)
 
 
 def test_chain_on_slurm_gives_the_bits_of_a_local_run(
@@ -111,15 +123,26 @@ def test_requeue_storm_changes_nothing(
     run = house.planned(tmp_path / "run", *SMALL)
     site.submit(run, "--phase", "walk")
     array = entries(run, "walk", "array")[0].job
-    count = entries(run, "walk", "array")[0].count
-    for _ in range(2):
-        for task in range(count):
-            wait_until_running(slurm, f"{array}_{task}")
-            slurm.command("scancel", "--signal=USR1", "--batch", f"{array}_{task}", check=False)
-        time.sleep(2)
+    tasks = range(entries(run, "walk", "array")[0].count)
+    for storm in range(2):  # every element, twice, each in the middle of its only unit
+        for task in tasks:
+            wait_for_attempt(run, task, storm + 1)
+            slurm.command("scancel", "--signal=USR1", "--batch", f"{array}_{task}")
     site.wait(run)
-    assert max(restarts for _, _, restarts in slurm.states(array).values()) >= 1
+    assert [slurm.states(array)[task] for task in tasks] == [("COMPLETED", "0:0", 2)] * len(tasks)
+    attempts = [list(read_attempts(Run(run).attempt_file("walk", task))) for task in tasks]
+    assert [[item["end"]["rc"] for item in items] for items in attempts] == [[75, 75, 0]] * len(tasks)
     assert payloads(run)["walk"] == expected["walk"]
+
+
+def test_shards_beyond_the_largest_array_are_split_and_merged_together(
+    small_site: Site, house: House, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    run = house.planned(tmp_path / "run", *SMALL, "phases.simulate.shards=7")
+    small_site.submit(run)
+    small_site.wait(run)
+    assert [(entry.offset, entry.count) for entry in entries(run, "simulate", "array")] == [(0, 5), (5, 2)]
+    assert payloads(run) == expected
 
 
 def test_until_done_stays_until_all_is_merged(

@@ -146,6 +146,24 @@ def test_an_array_never_holds_what_is_queued_published_or_another_arrays(slurm: 
     slurm.wait(first, *healed.jobs)
 
 
+def test_throttle_holds_and_the_merge_waits_for_the_whole_array(slurm: Cluster, tmp_path: Path) -> None:
+    run = planned(tmp_path / "run", plan("simulate", 6), behaviour=dict.fromkeys(range(6), "nap"))
+    submit(run, slurm.desk(), Wishes(throttle=2))
+    array, merge = (entry.job for entry in Journal(run).entries)
+    most, states = 0, {"PENDING"}
+    while True:
+        queued = slurm.desk().queued()
+        elements = [state for name, state in queued.items() if name.startswith(f"{array}_")]
+        if not elements:
+            break
+        most = max(most, elements.count("RUNNING"))
+        states.add(queued.get(merge, "ended"))
+    assert most == 2
+    assert states == {"PENDING"}, "the merge did not wait for the array"
+    slurm.wait(merge)
+    assert {state for state, _, _ in slurm.states(array).values()} == {"COMPLETED"}
+
+
 def test_hand_script_runs_elements_and_keeps_only_the_logs_of_failures(slurm: Cluster, tmp_path: Path) -> None:
     run = planned(tmp_path / "run", plan("simulate", 3), behaviour={2: "65", 1: "75 0"})
     script = str(PROJECT / "slurm" / "complementarity.sbatch")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from quintet.shard.context import inputs_digest
 from quintet.shard.errors import Exit, QuintetError
 from quintet.shard.run import Run
 from quintet.slurm.journal import Journal
@@ -270,6 +271,17 @@ def test_repeated_failures_end_with_a_person(tmp_path: Path, codes: list[int | N
     outcome = submit(run, desk, Wishes(missing_only=True), quiet)
     assert bool(outcome.held) is held
     assert bool(outcome.jobs) is not held
+
+
+def test_a_bad_input_is_tried_again_once_it_has_changed(tmp_path: Path) -> None:
+    run, desk = planned(tmp_path / "run", plan("simulate", 2)), Desk()
+    now = inputs_digest(run, run.plan("simulate"))
+    for shard, inputs in ((0, now), (1, "another")):
+        for _ in range(2):
+            record_attempt(run, "simulate", shard, Exit.INPUT, "world.json: damaged", inputs=inputs)
+    outcome = submit(run, desk, Wishes(missing_only=True), quiet)
+    assert list(outcome.held["simulate"]) == [0]
+    assert shards_of(run, "simulate-1.map") == [1]
 
 
 def test_out_of_memory_is_retried_with_more_of_it(tmp_path: Path) -> None:

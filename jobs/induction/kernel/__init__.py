@@ -1,0 +1,1 @@
+"""The compiled kernels: transitions, expansion of levels, backward rows, probabilities along the chain."""

@@ -1,0 +1,33 @@
+"""How the study's reports write shares, differences and p-values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..page import PageFigure
+from ..style import SavedFigure
+
+
+def shown(figures: Mapping[str, SavedFigure], captions: Mapping[str, str]) -> tuple[PageFigure, ...]:
+    """Return those figures that were drawn, each with its caption."""
+    return tuple(PageFigure(figures[name], text) for name, text in captions.items() if name in figures)
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def points(advantage: float) -> str:
+    """Return a difference of success rates in percentage points, with its sign and without the unit."""
+    return f"{100 * advantage:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(advantage: float) -> str:
+    """Return a difference of success rates in percentage points, with its sign and the unit."""
+    return f"{points(advantage)} percentage points"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value as it is printed in a paper."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
