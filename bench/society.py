@@ -1,0 +1,214 @@
+"""Speed and memory of the town: batched generation against one-by-one generation, decisions, the heuristic dynamics.
+
+    python bench/society.py [dynamics] [generate] [decide] [quantize] [load] [--rows 32]
+
+Without names all parts run. CPU time of one thread, all ratios taken within this run. `generate` compares with
+transformers' `generate` under forward hooks, one prompt at a time, on a few of the same prompts, and holds the tokens
+equal; `decide` also with that baseline on long prompts, as a program without prefixes and without a verb choice sends
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from quintet.jobs.society import Row, RunConfig, Simulation, Steering, load_backend, load_contrast_items, steer
+from quintet.jobs.society.backend.runtime import torch_with
+
+LAYER = 16
+PARTS = ("dynamics", "generate", "decide", "quantize", "load")
+BASELINE_ROWS = 3
+
+
+def cpu(work: Any) -> tuple[float, Any]:
+    """CPU seconds and result of a call."""
+    start = time.process_time()
+    result = work()
+    return time.process_time() - start, result
+
+
+def peak_gb() -> float:
+    """Peak resident memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def prompts(backend: Any, rows: int, room: int) -> list[Row]:
+    """Prompts of about 212 tokens of which 72 are shared, each with its own coefficients."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    items = [item for entries in load_contrast_items().values() for item in entries]
+    system = "You live in a small town with three places: the town square, the community center and the library. " * 3
+    result = []
+    for _ in range(rows):
+        picked = rng.permutation(len(items))[:13]
+        story = " ".join(items[index].stem for index in picked)
+        ids = backend.prompt(f"{story} What do you do?", system)
+        coefficients = {trait: float(rng.uniform(-1, 1)) for trait in "EACON"}
+        result.append(Row(ids, coefficients, 1, room))
+    return result
+
+
+def one_by_one(backend: Any, rows: list[Row], steering: Steering) -> list[list[int]]:
+    """Greedy continuations by transformers, a prompt at a time, doses added by hooks."""
+    torch = torch_with()
+    module = backend.module
+    texts = []
+    for row in rows:
+        dose = steering.dose([row.coefficients])
+        ids = torch.tensor([list(row.ids)])
+        with torch.inference_mode(), steer(backend.blocks, dose, last=1):
+            out = module.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=row.max_new_tokens,
+                do_sample=False,
+                repetition_penalty=1.0,
+                pad_token_id=backend.tokenizer.eos_ids[0],
+            )
+        tokens = out[0, len(row.ids) :].tolist()
+        ends = [place for place, token in enumerate(tokens) if token in backend.tokenizer.eos_ids]
+        texts.append(tokens[: ends[0]] if ends else tokens)
+    return texts
+
+
+def dynamics() -> None:
+    """The heuristic dynamics and the mock model, without files."""
+    for kind in ("heuristic", "model"):
+        steps = 200 if kind == "heuristic" else 30
+        config = RunConfig(
+            run_id="bench",
+            model_name="mock",
+            steps=steps,
+            max_events_per_tick=12,
+            optimization={"reflect_every_n_ticks": 5},
+            policy={"kind": kind},
+        )
+        simulation = Simulation(config)
+        seconds, _ = cpu(lambda simulation=simulation: [None for _ in iter(lambda: _tick(simulation), False)])
+        actions = simulation.log.rows("actions")
+        saving, _ = cpu(simulation.checkpoint)
+        print(
+            f"mock, policy {kind:9}: {seconds / actions * 1e6:6.1f} us/action, {actions} actions, "
+            f"checkpoint {saving * 1e3:.1f} ms"
+        )
+
+
+def _tick(simulation: Simulation) -> bool:
+    for _ in simulation.voice.answered(simulation.tick_steps()):
+        pass
+    return not simulation.done
+
+
+def generate(backend: Any, steering: Steering, count: int) -> None:
+    """Batched against one by one: same prompts, same tokens."""
+    rows = prompts(backend, count, 48)
+    lengths = [len(row.ids) for row in rows]
+    print(f"generate: {count} prompts of {min(lengths)}-{max(lengths)} tokens, 48 new, greedy")
+    backend.generate(rows[:2], steering, temperature=0)
+    backend.prefixes.clear()
+    batched, texts = cpu(lambda: backend.generate(rows, steering, temperature=0))
+    one_by_one(backend, [Row(rows[0].ids[:20], {}, 1, 2)], steering)
+    picked = list(range(0, count, max(1, count // BASELINE_ROWS)))[:BASELINE_ROWS]
+    single, plain = cpu(lambda: one_by_one(backend, [rows[index] for index in picked], steering))
+    equal = sum(texts[index].token_ids == tokens for index, tokens in zip(picked, plain, strict=True))
+    tokens = sum(len(text.token_ids) for text in texts)
+    each, alone = batched / count, single / len(picked)
+    print(
+        f"  one by one {alone:.3f} CPU-s/message ({len(picked)} measured), batched {each:.3f}: x{alone / each:.2f} "
+        f"(hard 3); {tokens / batched:.1f} tokens/CPU-s; equal tokens {equal}/{len(picked)}; peak {peak_gb():.2f} GB"
+    )
+
+
+def decide(backend: Any, ticks: int = 2) -> None:
+    """Whole decisions of the model policy in waves, against long prompts one by one."""
+    config = RunConfig(
+        run_id="bench", population=72, steps=ticks, max_events_per_tick=36, probes={"enabled": False, "fluency": False}
+    )
+    simulation = Simulation(config, backend)
+    _ = simulation.voice.prior, simulation.voice.steering
+    seconds, history = cpu(lambda: simulation.run(ticks))
+    count = len(history.actions)
+    waves = history.columns["encounters/size"]
+    columns = history.columns
+    print(
+        f"decide: {count} decisions, waves of {int((waves > 0).sum()) // ticks}: {seconds / count:.3f} CPU-s each, "
+        f"{count / seconds:.2f} per CPU-s (hard 1.3); {columns['actions/tokens_in'].mean():.0f} tokens in, "
+        f"{columns['actions/tokens_out'].mean():.1f} out; peak {peak_gb():.2f} GB"
+    )
+    filler = backend.prompt("Tell me about the town. " * 130)[:800]
+    steering = simulation.voice.steering
+    single, _ = cpu(lambda: one_by_one(backend, [Row(filler, {"E": 1.0}, 1, 48)], steering))
+    print(
+        f"  one by one, 800 tokens in, 48 out: {single:.2f} CPU-s/message, x{single / (seconds / count):.1f} (hard 8)"
+    )
+
+
+def quantize(count: int) -> None:
+    """Footprint and step time of quantized weights."""
+    for kind in ("none", "int8dyn", "nf4", "int8"):
+        backend = load_backend(quantization=kind, batch_size=count)
+        if kind in ("none", "int8dyn"):
+            from quintet.jobs.society.backend.quantized import footprint
+
+            size = footprint(backend.engine)
+        else:
+            size = backend.engine.module.get_memory_footprint()
+        rows = prompts(backend, count, 6)
+        short = [Row(row.ids, {}, 1, 1) for row in rows]
+        costs = []
+        for asked in (short[:2], short, rows):
+            # a prefix that is known from the measurement before would be left out of this one
+            backend.prefixes.clear()
+            costs.append(cpu(lambda asked=asked, backend=backend: backend.generate(asked, temperature=0))[0])
+        _, prefill, seconds = costs
+        print(
+            f"  {kind:8} {size / 1e6:6.0f} MB, {1e3 * (seconds - prefill) / 5:7.1f} CPU-ms/step of {count} rows, "
+            f"{1e3 * prefill / sum(len(row.ids) for row in rows):.2f} CPU-ms/prompt token"
+        )
+
+
+def load() -> None:
+    """From the start of the interpreter to the first tick's batch."""
+    code = (
+        "import time, resource\n"
+        "from quintet.jobs.society import load_backend, Row\n"
+        "b = load_backend()\n"
+        "b.invariance\n"
+        "print(f'{time.process_time():.2f} CPU-s to a loaded, self-tested model; '\n"
+        "      f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    print(f"load: {done.stdout.strip()} (hard 6)")
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument("--rows", type=int, default=32)
+    chosen = parser.parse_args()
+    if "dynamics" in chosen.parts:
+        dynamics()
+    if "load" in chosen.parts:
+        load()
+    if {"generate", "decide"} & set(chosen.parts):
+        from quintet.jobs.society.library import known_vectors
+
+        backend = load_backend(batch_size=chosen.rows)
+        steering = Steering(known_vectors(backend), (LAYER,))
+        if "generate" in chosen.parts:
+            generate(backend, steering, chosen.rows)
+        if "decide" in chosen.parts:
+            decide(backend)
+    if "quantize" in chosen.parts:
+        quantize(8)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tables that the study ships: personas, probes, contrast items, steering layers."""
