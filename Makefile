@@ -6,7 +6,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 BUILD_ARGUMENTS = $(foreach name,VARIANT TORCH_SPEC EXTRA_PIP_ARGS KERNEL_CPU VERSION COMMIT,$(if $($(name)),--build-arg "$(name)=$($(name))"))
 VARIANT ?= full
 VERSION = $(shell sed -n 's/^SUITE_VERSION = "\(.*\)"/\1/p' shard/provenance.py)
-COMMIT = $(shell git describe --always --abbrev=40 --dirty 2>/dev/null || echo unknown)
+COMMIT = $(shell git describe --always --exclude='*' --abbrev=40 --dirty 2>/dev/null || echo unknown)
 IMAGE ?= quintet
 SIF ?= quintet.sif
 ENGINE ?= $(firstword $(shell command -v buildah podman docker))

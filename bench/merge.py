@@ -118,7 +118,7 @@ def main() -> None:
         "Merging",
         [
             Row(f"{what}{scaled}", first.cpu_s, "CPU s", theirs.cpu_s * scale, *LIMITS["CPU s"][large]),
-            Row(f"{what}: memory", first.peak_mb, "MB", theirs.peak_mb * scale, *LIMITS["MB"][large]),
+            Row(f"{what}: memory", first.peak_mb, "MB", theirs.peak_mb if scale == 1 else None, *LIMITS["MB"][large]),
             Row(f"{what} again, nothing changed", again.cpu_s, "CPU s", theirs.cpu_s * scale),
         ],
     )

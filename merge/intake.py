@@ -403,7 +403,10 @@ def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
                 continue
             found = Found(found.number, found.path, found.card, "unreadable", wrong)
         standing.lacking.append(found)
-    standing.blocks_lacking = wanted - complete
+    points = phase.search.points if phase.search is not None else None
+    if points is not None and len(standing.pieces) >= points and not standing.lacking:
+        standing.blocks = complete  # every parameter set that there is was tried, and some failed
+    standing.blocks_lacking = standing.blocks - complete
     if not standing.blocks_lacking:
         standing.lacking.clear()  # a damaged trial that is not needed for n COMPLETE ones
     return standing

@@ -1,8 +1,8 @@
 """Hierarchical merge: runs of neighbouring shards reduced ahead of the merge, each by an array element of its own.
 
-A reduced run holds what a result holds, for a range of blocks: rows side by side, counts added, and as `/stats` the
-maximal aligned nodes of its blocks.  It is a cache.  A merge takes it in place of its shards as long as their cards are
-those that it was made from, so that a result has the same bits with it and without.
+A reduced run holds what a result holds, for a range of blocks: rows side by side, counts added, extrema taken, and as
+`/stats` the maximal aligned nodes of its blocks.  It is a cache.  A merge takes it in place of its shards as long as
+their cards are those that it was made from, so that a result has the same bits with it and without.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..shard.attempts import utc_now
 from ..shard.context import Context, inputs_digest, study_module
 from ..shard.errors import Exit, QuintetError
+from ..shard.memory import give_back_large
 from ..shard.partial import Card, file_digest, read_card
 from ..shard.publish import replace_file
 from ..shard.run import Run
@@ -66,6 +67,7 @@ def merge_phase(run: Run, name: str, request: Request, say: Say) -> None:
     if context.plan.units is None:
         earlier = context.plan.after[-1] if context.plan.after else "the phase before it"
         raise QuintetError(Exit.INPUT, f"phase {name}: its units are not counted yet; merge phase {earlier} first")
+    give_back_large()
     inputs = inputs_digest(run, context.plan)
     card = None if request.depth == "full" else unchanged(context, inputs, request)
     if card is None:
@@ -181,6 +183,7 @@ def finish(context: Context, card: Card, say: Say) -> None:
         return
     path.unlink(missing_ok=True)
     if last:
+        give_back_large()
         seconds = Laps()
         if render(context):
             seconds.lap("render")

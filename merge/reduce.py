@@ -5,6 +5,7 @@ The payload of a result, by what the phase declares:
     stats                f8 [1, metric, 3, cell]   root of the canonical tree
     nodes                i8 [1, 2]                 (level, index) of the root
     counts/x             i8, the declared shape    exact sums
+    extrema/x            f8, the declared shape    least [0] and greatest [1] values
     rows/x               [unit, ...]               in the order of the units; ragged ones [row, ...]
     rows/x_offsets       i8 [units + 1]            where each unit of a ragged dataset begins
     index/rows/x         u1 [unit, 16]             in place of rows/x that stay in the partials: blake2b-128 of each
@@ -16,6 +17,7 @@ The payload of a result, by what the phase declares:
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +75,24 @@ class Sum:
         return np.asarray(total).astype("i8")
 
 
+class Extrema:
+    """Least and greatest values, float64 `[2, ...]`."""
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        """Start where nothing was seen: (+inf, -inf)."""
+        self.name = name
+        self._ends = np.full(shape, np.inf)
+        self._ends[1] = -np.inf
+
+    def add(self, array: np.ndarray) -> None:
+        """Take in an array of the same shape."""
+        self._ends = tree.combined_extrema(self._ends, array)
+
+    def total(self) -> np.ndarray:
+        """Return what was found."""
+        return self._ends
+
+
 class Rows:
     """One dataset of rows on its way from the partials to the result."""
 
@@ -93,11 +113,12 @@ class Rows:
 
     def append(self, source: Source, piece: Piece) -> None:
         """Append the units of one partial."""
-        rows, offsets = source.rows(self.dataset, piece.units)
-        if self._rows is None:
-            self._index(rows, offsets, piece.number)
-            return
-        self._rows.append(rows)
+        offsets = source.offsets(self.dataset, piece.units)
+        for first, last, rows in source.rows(self.dataset, offsets):
+            if self._rows is None:
+                self._index(rows, offsets[first : last + 1], piece.number)
+            else:
+                self._rows.append(rows)
         if self._offsets is not None:
             self._offsets.append(self._end + offsets[1:])
             self._end += int(offsets[-1])
@@ -121,10 +142,10 @@ class Rows:
             self._rows.append(rows)
 
     def _index(self, rows: np.ndarray, offsets: np.ndarray, number: int) -> None:
-        """Append digests and places of the units of one partial."""
+        """Append digests and places of some units of one partial."""
         units = len(offsets) - 1
         digests = bytearray()
-        for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        for begin, end in itertools.pairwise((offsets - offsets[0]).tolist()):
             digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
             update_digest(digest, self.dataset.name, rows[begin:end])
             digests += digest.digest()
@@ -145,11 +166,15 @@ def write_stats(draft: Draft, moments: Moments, blocks: int) -> None:
 
 
 def write_rows(context: Context, standing: Standing, draft: Draft) -> None:
-    """Write rows and counts of all pieces, one partial (or reduced run of them) open at a time."""
+    """Write rows, counts and extrema of all pieces, one partial (or reduced run of them) open at a time."""
     phase, run = context.phase, context.run
-    rows = [Rows(dataset, draft) for dataset in phase.stored if not dataset.summed]
-    sums = [(dataset, Sum(dataset.name, dataset.shape)) for dataset in phase.stored if dataset.summed]
-    position = 0 if rows or sums else len(standing.pieces)
+    rows = [Rows(dataset, draft) for dataset in phase.stored if not dataset.folded]
+    folds = [
+        (dataset, (Sum if dataset.summed else Extrema)(dataset.name, dataset.shape))
+        for dataset in phase.stored
+        if dataset.folded
+    ]
+    position = 0 if rows or folds else len(standing.pieces)
     while position < len(standing.pieces):
         piece, reduced = standing.pieces[position], standing.reduced.get(position)
         partial: Path = (run.trial_file if phase.kind == "pull" else run.shard_file)(phase.name, piece.number)
@@ -159,11 +184,11 @@ def write_rows(context: Context, standing: Standing, draft: Draft) -> None:
                     row.append(source, piece)
                 else:
                     row.append_reduced(source, reduced.units)
-            for dataset, total in sums:
-                dtype = dataset.dtype if reduced is None else "i8"
+            for dataset, total in folds:
+                dtype = "i8" if dataset.summed and reduced is not None else dataset.dtype
                 total.add(source.read(dataset.name, dtype, dataset.shape))
         position += 1 if reduced is None else reduced.pieces
-    for dataset, total in sums:
+    for dataset, total in folds:
         draft.write(dataset.name, total.total())
     if standing.blocks_lacking and phase.kind == "map":
         write_units(standing.pieces, context.plan.block_size, draft)

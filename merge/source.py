@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from ..shard.phases import Dataset
 
 SLICE_BYTES = 1 << 20
+ROWS_BYTES = 4 << 20
+
+
+def row_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Return the bytes of one row, at least 1."""
+    return max(1, np.dtype(dtype).itemsize * int(np.prod(shape[1:], dtype=object)))
 
 
 class Source:
@@ -57,8 +64,7 @@ class Source:
         kind = np.dtype(dtype)
         if dataset.dtype != kind:
             raise self._refused(f"/{name} has dtype {dataset.dtype}", f"the plan says {kind}")
-        if kind.itemsize * int(np.prod(shape, dtype=object)) > MAX_DATASET_BYTES:
-            raise self._refused(f"/{name} claims more than {MAX_DATASET_BYTES} bytes", "too many")
+        self._bounded(name, dtype, shape)
         array = np.empty(shape, dtype=kind)
         if array.size:
             try:
@@ -73,25 +79,49 @@ class Source:
         Raises:
             QuintetError: exit 65 where it is missing, another, linked, or stored outside the file.
         """
-        dataset = h5py.Dataset(self._dataset(name))
-        if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
-            raise self._refused(f"/{name} is {dataset.dtype} {dataset.shape}", f"expected {dtype} {shape}")
-        row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(shape[1:], dtype=object)))
-        step = max(1, SLICE_BYTES // row_bytes)
-        for begin in range(0, shape[0], step):
-            try:
-                yield dataset[begin : begin + step]
-            except (OSError, RuntimeError) as error:
-                raise self._refused(f"/{name} cannot be read", str(error)) from None
+        step = max(1, SLICE_BYTES // row_bytes(dtype, shape))
+        ends = [*range(0, shape[0], step), shape[0]]
+        yield from self._between(name, dtype, shape, ends)
 
-    def rows(self, dataset: Dataset, units: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a dataset's rows, axis 0 the rows of all units, and the offsets of the units, int64 `[units + 1]`."""
+    def offsets(self, dataset: Dataset, units: int) -> np.ndarray:
+        """Return where the rows of each unit begin, int64 `[units + 1]`."""
         if not dataset.ragged:
-            return self.read(dataset.name, dataset.dtype, (units, *dataset.shape)), np.arange(units + 1)
+            return np.arange(units + 1)
         offsets = self.read(f"{dataset.name}_offsets", "i8", (units + 1,))
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise self._refused(f"/{dataset.name}_offsets", "do not start at 0 and rise")
-        return self.read(dataset.name, dataset.dtype, (int(offsets[-1]), *dataset.shape)), offsets
+        return offsets
+
+    def rows(self, dataset: Dataset, offsets: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (unit, unit after the last, their rows) from left to right, several units at once up to a few MiB."""
+        shape = (int(offsets[-1]), *dataset.shape)
+        limit = ROWS_BYTES // row_bytes(dataset.dtype, shape)
+        units, ends = len(offsets) - 1, [0]
+        if shape[0] <= limit:
+            yield 0, units, self.read(dataset.name, dataset.dtype, shape)
+            return
+        while ends[-1] < units:
+            last = int(np.searchsorted(offsets, offsets[ends[-1]] + limit, side="right")) - 1
+            ends.append(max(last, ends[-1] + 1))
+        pieces = self._between(dataset.name, dataset.dtype, shape, offsets[ends].tolist())
+        yield from zip(ends[:-1], ends[1:], pieces, strict=True)
+
+    def _between(self, name: str, dtype: str, shape: tuple[int, ...], ends: list[int]) -> Iterator[np.ndarray]:
+        """Yield the rows between one end and the next."""
+        dataset = h5py.Dataset(self._dataset(name))
+        if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
+            raise self._refused(f"/{name} is {dataset.dtype} {dataset.shape}", f"expected {dtype} {shape}")
+        self._bounded(name, dtype, shape)
+        for begin, end in itertools.pairwise(ends):
+            try:
+                yield dataset[begin:end]
+            except (OSError, RuntimeError) as error:
+                raise self._refused(f"/{name} cannot be read", str(error)) from None
+
+    def _bounded(self, name: str, dtype: str, shape: tuple[int, ...]) -> None:
+        """Refuse a dataset that claims more than a partial may hold."""
+        if shape[:1] and row_bytes(dtype, shape) * shape[0] > MAX_DATASET_BYTES:
+            raise self._refused(f"/{name} claims more than {MAX_DATASET_BYTES} bytes", "too many")
 
     def _dataset(self, name: str) -> h5py.h5d.DatasetID:
         """Open a dataset that lies in this file under hard links alone."""

@@ -168,16 +168,23 @@ def find_config(name: str, project: Path) -> Path:
     raise QuintetError(Exit.USAGE, f"{name}: no such config file, nor one below {project / 'configs'}")
 
 
+def study_name(config: Mapping[str, Any]) -> Any:
+    """Return what a config's key `study` names: its text, or the key `name` of a section that a study has there."""
+    study = config.get("study")
+    return study.get("name") if isinstance(study, Mapping) else study
+
+
 def study_of(config: Mapping[str, Any], path: Path) -> str:
     """Return the study that a config belongs to: its key `study`, else the folder below `configs/`."""
-    study = config.get("study")
+    study = study_name(config)
     if study is None:
         parts = path.resolve().parts
         if "configs" not in parts[:-2]:
             raise bad(str(path), "study", None, "the name of a study (or a file below configs/<study>/)")
         study = parts[len(parts) - 1 - parts[::-1].index("configs") + 1]
-    if not isinstance(study, str):
-        raise bad(str(path), "study", study, "the name of a study")
+    section = isinstance(config.get("study"), Mapping)
+    if not isinstance(study, str) or (section and "study" not in model_fields(study)):
+        raise bad(str(path), "study", config.get("study"), "the name of a study")
     return valid_name(study, f"{path}: study")
 
 
@@ -186,6 +193,9 @@ def validated(config: dict[str, Any], study: str, source: str) -> tuple[dict[str
     from pydantic import ValidationError
 
     module = study_module(study)
+    completed = getattr(module, "completed", None)
+    if completed is not None:
+        config = completed(config, Path(source).resolve().parent)
     science, machinery = split(config, study)
     try:
         model = module.Config(**science)
@@ -198,7 +208,7 @@ def validated(config: dict[str, Any], study: str, source: str) -> tuple[dict[str
         model = resolved_by_study(model)
     phases = module.phases(model)
     check_machinery(machinery, phases, source)
-    resolved = {**machinery, **model.model_dump(mode="json"), "study": study}
+    resolved = {"study": study, **machinery, **model.model_dump(mode="json")}
     check_numbers(resolved, source)
     return resolved, phases
 
@@ -220,18 +230,24 @@ def split(config: Mapping[str, Any], study: str) -> tuple[dict[str, Any], dict[s
     kept = {"phases", "seed", "inputs"} - fields
     machinery = {"phases": {}, "seed": 0, "inputs": {}}
     machinery = {key: config.get(key, default) for key, default in machinery.items() if key in kept}
-    return {key: value for key, value in config.items() if key not in kept | {"study"}}, machinery
+    named = set() if isinstance(config.get("study"), Mapping) and "study" in fields else {"study"}
+    return {key: value for key, value in config.items() if key not in kept | named}, machinery
 
 
 def validation_lines(error: Any, source: str, model: Any) -> list[str]:
     """Return one line per failed field of a config model."""
-    lines = []
-    for item in error.errors()[:5]:
+    lines, items = [], error.errors()
+    inner = {item["loc"][:-1] for item in items if item["loc"]}
+    for item in items[:5]:
+        if item["type"] == "too_short" and item["loc"] in inner:  # only since its bad members do not count
+            continue
         key = ".".join(str(part) for part in item["loc"]) or "config"
         if item["type"] == "extra_forbidden":
             lines.append(f"{source}: {key}: unknown key{nearest(model, item['loc'])}")
         elif item["type"] == "missing":
             lines.append(f"{source}: {key}: missing")
+        elif isinstance(item["input"], dict) and item["type"] == "value_error":  # of a section as a whole
+            lines.append(f"{source}: {key}: {item['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(f"{source}: {key}: found {shortened(item['input'])}; {item['msg']}")
     return lines
@@ -323,7 +339,7 @@ def counted_sections(config: Mapping[str, Any], phases: Sequence[Phase], phase: 
     return {
         "sections": sections,
         "phase": phase.name,
-        "study": config["study"],
+        "study": study_name(config),
         "seed": config["seed"],
         "threads": threads,
     }

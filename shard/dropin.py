@@ -21,6 +21,7 @@ class DropIn:
         only: the one phase that is run (a study's earlier script); None runs all.
         hidden: config keys of the sections that are no flags.
         then: module that is started with the run directory once `only` is merged; its figures and tables.
+        switches: flags without a value: flag -> (config key, the value that the flag stands for).
     """
 
     sections: tuple[str, ...]
@@ -29,13 +30,21 @@ class DropIn:
     only: str | None = None
     hidden: tuple[str, ...] = ()
     then: str | None = None
+    switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def field_of(config: Any, key: str) -> Any:
     """Return the pydantic field of a dotted config key."""
     head, _, rest = key.partition(".")
     found = config.model_fields[head]
-    return field_of(found.annotation, rest) if rest else found
+    return field_of(model_in(found.annotation), rest) if rest else found
+
+
+def model_in(annotation: Any) -> Any:
+    """Return the model of a section, also of one that may be absent."""
+    if get_origin(annotation) in {Union, UnionType}:
+        return next(item for item in get_args(annotation) if item is not NoneType)
+    return annotation
 
 
 def click_type(annotation: Any) -> Any:
@@ -55,7 +64,7 @@ def keys_of(config: Any, command: DropIn) -> dict[str, str]:
     renamed = set(command.flags.values()) | set(command.hidden)
     found = dict(command.flags)
     for section in command.sections:
-        for name in config.model_fields[section].annotation.model_fields:
+        for name in model_in(config.model_fields[section].annotation).model_fields:
             key = f"{section}.{name}"
             if key not in renamed:
                 found[f"--{name.replace('_', '-')}"] = key
@@ -73,6 +82,9 @@ def options_of(config: Any, command: DropIn) -> list[click.Option]:
         names = [f"{spelling}/--no-{spelling.removeprefix('--')}"] if kind is bool else spelling.split("/")
         shown = "" if default is None or default == () else f"  [default: {default}]"
         options.append(click.Option([*names, key.replace(".", "__")], type=kind, default=None, help=text + shown))
+    for spelling, (key, value) in command.switches.items():
+        name, text = key.replace(".", "__"), f"{key} {value}"
+        options.append(click.Option([spelling, name], flag_value=value, type=str, default=None, help=text))
     return options
 
 

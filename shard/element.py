@@ -118,20 +118,33 @@ def run_task(
     kept = time.monotonic()
     while True:
         begun = time.monotonic()
-        more = task.advance()
+        try:
+            more = task.advance()
+        except QuintetError as error:
+            if error.code is not Exit.STOPPED:
+                raise
+            print(error, file=sys.stderr)
+            element.stop.reason = element.stop.reason or str(error)
+            more = True
         element.stop.took(time.monotonic() - begun)
         if not more:
             return task.result()
         if every_step is not None:
             every_step()
         stopping = element.stop.requested()
-        if stopping or time.monotonic() - kept >= checkpoint_s:
+        if stopping or time.monotonic() - kept >= checkpoint_s or asks_to_be_kept(task):
             current = task.state()
             if current is not None:
                 checkpoints.save(current)
             kept = time.monotonic()
         if stopping:
             raise Stopped
+
+
+def asks_to_be_kept(task: Task) -> bool:
+    """Whether a task that counts its own steps wants a checkpoint now."""
+    due = getattr(task, "due", None)
+    return due is not None and bool(due())
 
 
 def checkpoint_path(element: Element) -> Path:

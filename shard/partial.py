@@ -129,6 +129,7 @@ def write_dataset(file: h5py.File, name: str, array: np.ndarray) -> None:
         compression=4,
         shuffle=True,
         track_times=False,
+        rdcc_nbytes=1 << 20,  # chunks come in order, each once: more than one in the cache is memory for nothing
     )
 
 

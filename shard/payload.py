@@ -28,7 +28,7 @@ class Payload:
         """Bytes of rows and counts, which is nearly all there is."""
         self._rows: dict[str, list[np.ndarray]] = {}
         self._lengths: dict[str, list[np.ndarray]] = {}
-        self._counts: dict[str, np.ndarray] = {}
+        self._folded: dict[str, np.ndarray] = {}
         self._tree = tree.Reducer()
         self._tree.next_block = lo
 
@@ -65,18 +65,10 @@ class Payload:
         same_kind = np.can_cast(given.dtype, array.dtype, casting="same_kind") and array.dtype.kind != "S"
         if not same_kind and not np.array_equal(array, given):
             raise ValueError(f"{dataset.name}: dtype {given.dtype}, declared is {dataset.dtype}")
-        if dataset.summed:
+        if dataset.folded:
             if array.shape != dataset.shape:
                 raise ValueError(f"{dataset.name}: shape {array.shape}, declared is {dataset.shape}")
-            standing = self._counts.get(dataset.name)
-            if standing is not None:
-                total = standing.astype(object) + array.astype(object)
-                if any(not -INT64 <= int(value) < INT64 for value in total.flat):
-                    raise ValueError(f"{dataset.name}: a sum passes 63 bits")
-                array = standing + array
-            else:
-                self.nbytes += array.nbytes
-            self._counts[dataset.name] = array
+            self._fold(dataset, array)
             return
         first = units
         if dataset.ragged:
@@ -90,11 +82,27 @@ class Payload:
         self._rows.setdefault(dataset.name, []).append(array)
         self.nbytes += array.nbytes
 
+    def _fold(self, dataset: Dataset, array: np.ndarray) -> None:
+        """Combine a block's counts or extrema with those that stand."""
+        from .tree import combined_extrema
+
+        standing = self._folded.get(dataset.name)
+        if standing is None:
+            self.nbytes += array.nbytes
+        elif dataset.summed:
+            total = standing.astype(object) + array.astype(object)
+            if any(not -INT64 <= int(value) < INT64 for value in total.flat):
+                raise ValueError(f"{dataset.name}: a sum passes 63 bits")
+            array = standing + array
+        else:
+            array = combined_extrema(standing, array)
+        self._folded[dataset.name] = array
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of a partial that holds these blocks."""
         import numpy as np
 
-        arrays: dict[str, np.ndarray] = dict(self._counts)
+        arrays: dict[str, np.ndarray] = dict(self._folded)
         for name, pieces in self._rows.items():
             join(pieces)
             arrays[name] = pieces[0]
@@ -109,7 +117,7 @@ class Payload:
     def drained(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield what `arrays` returns, in name order, and forget each: the payload is empty afterwards."""
         arrays = self.arrays()
-        self._rows, self._counts = {}, {}
+        self._rows, self._folded = {}, {}
         for name in sorted(arrays):
             yield name, arrays.pop(name)
 
@@ -122,8 +130,8 @@ class Payload:
         payload.next_block, payload.units = hi, units
         payload.nbytes = sum(array.nbytes for array in arrays.values())
         for dataset in phase.stored:
-            if dataset.summed:
-                payload._counts[dataset.name] = arrays[dataset.name]
+            if dataset.folded:
+                payload._folded[dataset.name] = arrays[dataset.name]
                 continue
             payload._rows[dataset.name] = [arrays[dataset.name]]
             if dataset.ragged:
@@ -135,16 +143,33 @@ class Payload:
 
 
 def join(pieces: list[np.ndarray]) -> None:
-    """Put pieces into one array in their place, each forgotten once it is copied, so that nothing is held twice."""
+    """Put pieces into one array in their place, each forgotten once it is copied, so that little is held twice."""
     import numpy as np
 
     if len(pieces) == 1:
         return
     kind = np.concatenate([piece[:0] for piece in pieces]).dtype
-    whole = np.empty((sum(map(len, pieces)), *pieces[0].shape[1:]), kind)
-    end = len(whole)
-    while pieces:
+    shape = (sum(map(len, pieces)), *pieces[0].shape[1:])
+    most = 2 * len(pieces[0]) >= shape[0] and pieces[0].dtype == kind and pieces[0].flags.writeable
+    if not most or not grow(pieces, shape):
+        pieces.insert(0, np.empty(shape, kind))
+    end = shape[0]
+    while len(pieces) > 1:
         piece = pieces.pop()
-        whole[end - len(piece) : end] = piece
+        pieces[0][end - len(piece) : end] = piece
         end -= len(piece)
-    pieces.append(whole)
+
+
+def grow(pieces: list[np.ndarray], shape: tuple[int, ...]) -> bool:
+    """Lengthen the first piece where it lies; False, and nothing done, where anyone else may look at its memory.
+
+    It is what an earlier checkpoint has joined, and may be most of what this process holds.
+    """
+    first = pieces.pop(0)
+    try:
+        first.resize(shape)
+    except ValueError:
+        return False
+    finally:
+        pieces.insert(0, first)
+    return True

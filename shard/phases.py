@@ -6,6 +6,8 @@ A study is the module `shard/<study>.py`; it defines
 * `phases(config)`           the table: a tuple of `Phase`, in the order in which results flow,
 * `start(context)`           the `Work` of one phase in one process,
 * `late_units(context)`      only where a phase has `units=None`.
+* `completed(config, folder)`  only where files beside the config fill keys of it: returns it with them, before
+                               validation,
 * `resolved(config)`         only where `auto` values or a foreign file decide something: freezes it.
 """
 
@@ -32,8 +34,10 @@ class Dataset:
 
     Below `/rows` an array's first axis is units (`shape` is the rest); a ragged one holds the units' runs one
     after another and the block carries their lengths as `<name>_length` (int, one per unit).  Below `/counts` an
-    array is an integer of exactly `shape`, summed over blocks.  Below `/meta` it is as below `/rows`, but no part of
-    the payload: what differs between equal attempts (cost, timing).  `/stats` is declared by `Stats` instead.
+    array is an integer of exactly `shape`, summed over blocks.  Below `/extrema` it is float64 of exactly `shape`,
+    `[2, ...]`: least and greatest values, combined elementwise over blocks; (+inf, -inf) where there is none.  Below
+    `/meta` it is as below `/rows`, but no part of the payload: what differs between equal attempts (cost, timing).
+    `/stats` is declared by `Stats` instead.
     """
 
     name: str
@@ -44,8 +48,13 @@ class Dataset:
 
     @property
     def summed(self) -> bool:
-        """Whether blocks add up (counts) instead of standing one after another (rows)."""
+        """Whether blocks add up (counts)."""
         return self.name.startswith("counts/")
+
+    @property
+    def folded(self) -> bool:
+        """Whether blocks make one array of exactly `shape` (counts, extrema) instead of standing one after another."""
+        return self.name.startswith(("counts/", "extrema/"))
 
     @property
     def counted(self) -> bool:
@@ -126,7 +135,9 @@ class Task(Protocol):
     """Work that the shard drives: a block, or a trial.  Deterministic: equal tasks give equal bits.
 
     `advance` does at most about ten seconds and returns whether more is to do; between two calls the shard looks
-    at signals, deadline and checkpoint time.  `state` returns arrays and JSON values, and `restore` takes them.
+    at signals, deadline and checkpoint time.  `state` returns arrays and JSON values, and `restore` takes them.  A
+    task that cannot go on now, and could later, raises `QuintetError` with exit 75 from `advance`: its state is kept.
+    A task may also have `due()`, which says after a step whether a checkpoint shall be kept earlier than its time.
     """
 
     def advance(self) -> bool:
@@ -191,7 +202,11 @@ class Work(Protocol):
         ...
 
     def propose(self, number: int, earlier: Sequence[FinishedTrial]) -> dict[str, Any]:
-        """Return the parameters of a trial: a pure function of the number and earlier generations' trials."""
+        """Return the parameters of a trial: a pure function of the number and earlier generations' trials.
+
+        Work of a search may also have `told(number, finished)`: called after this process has told a trial, with all
+        decided ones, for what is kept beside the results (weights of the best trial).
+        """
         ...
 
 

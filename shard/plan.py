@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .configs import canonical, config_sha256
+from .configs import canonical, config_sha256, study_name
 from .context import sha256_of
 from .errors import Exit, QuintetError
 from .provenance import environment
@@ -154,12 +154,12 @@ def plan_of(
     else:
         shards = balanced(blocks, count)
     return Plan(
-        study=config["study"],
+        study=study_name(config),
         phase=phase.name,
         kind=phase.kind,
         config_sha256=config_sha256(config, phases, phase),
         code={**git_facts(), "sha256": running_code_sha256()},
-        root_entropy=root_entropy(config["study"], config["seed"]),
+        root_entropy=root_entropy(study_name(config), config["seed"]),
         units=units,
         block_size=phase.block_size,
         blocks=blocks,
@@ -230,7 +230,7 @@ def write_plan(run: Run, plans: Sequence[Plan], config: Mapping[str, Any], site:
     import yaml
 
     overview = {
-        "study": config["study"],
+        "study": study_name(config),
         "phases": [plan.phase for plan in plans],
         "config": config,
         "plan_sha256": plan_digest(plans),

@@ -148,7 +148,7 @@ def expected_shape(name: str, phase: Phase, units: int, blocks: tuple[int, int])
         return (nodes, len(phase.stats.metrics), 3, phase.stats.cells) if name == "stats" else (nodes, 2)
     for dataset in phase.stored:
         if name == dataset.name:
-            if dataset.summed:
+            if dataset.folded:
                 return dataset.shape
             return (None if dataset.ragged else units, *dataset.shape)
         if dataset.ragged and name == f"{dataset.name}_offsets":

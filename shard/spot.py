@@ -1,7 +1,7 @@
 """Recomputing what was published: random pieces of a phase, compared bit by bit with their partials.
 
 A piece is the smallest run of blocks whose published numbers can be seen alone.  Rows show every block; statistics
-show the nodes of the canonical tree that a partial holds; sums (counts) show whole partials only.
+show the nodes of the canonical tree that a partial holds; counts and extrema show whole partials only.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def chosen(standing: Sequence[Found], phase: Phase, count: int, rng: random.Rand
     for found in standing:
         assert found.card is not None
         lo, hi = found.card.lo, found.card.hi
-        if any(not dataset.summed for dataset in phase.stored):
+        if any(not dataset.folded for dataset in phase.stored):
             weights.append([(block, block + 1) for block in range(lo, hi)])
         elif phase.stats is not None:
             weights.append([(index << level, (index + 1) << level) for level, index in tree.cover(lo, hi)])
@@ -100,7 +100,7 @@ def compare(piece: Piece, arrays: Mapping[str, Any], phase: Phase, plan: Plan) -
     whole = (card.lo, card.hi) == (piece.lo, piece.hi)
     pairs: dict[str, tuple[Any, Any]] = {}
     for dataset in filter(lambda stored: stored.counted, phase.stored):
-        if dataset.summed:
+        if dataset.folded:
             if whole:
                 pairs[dataset.name] = (arrays[dataset.name], published[dataset.name])
         elif dataset.ragged:

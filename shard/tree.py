@@ -102,6 +102,17 @@ class Reducer:
         return by_node.get((levels(blocks), 0))
 
 
+def combined_extrema(left: Triples, right: Triples) -> Triples:
+    """Return the least of [0] and the greatest of [1] of two arrays `[2, ...]`; NaN counts as no value, -0 as 0."""
+    return np.stack([np.fmin(left[0], right[0]), np.fmax(left[1], right[1])]) + 0.0
+
+
+def extrema(values: NDArray[np.float64]) -> Triples:
+    """Return `[2, cell]`, the least and the greatest of samples `[sample, cell]`; NaN counts as no value."""
+    ends = (np.fmin.reduce(values, axis=0, initial=np.inf), np.fmax.reduce(values, axis=0, initial=-np.inf))
+    return np.stack(ends) + 0.0
+
+
 def welford(values: NDArray[np.float64]) -> Triples:
     """Return the triples of samples `[sample, cell]`, two-pass: mean, then the sum of squared deviations."""
     count = len(values)

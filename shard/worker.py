@@ -110,12 +110,14 @@ def trial_columns(claim: Claim, result: dict[str, Any]) -> dict[str, Any]:
 def run_trial(element: Element, context: Context, work: Work, store: TrialStore, claim: Claim) -> None:
     """Evaluate one claimed trial, publish its partial, and tell the store."""
     plan = element.plan
-    lease_s = context.phase.search.lease_seconds if context.phase.search else 60.0
+    spec = context.phase.search
+    lease_s = spec.lease_seconds if spec else 60.0
+    beat_s = (spec.heartbeat_seconds if spec else None) or lease_s / RENEWALS_PER_LEASE
     renewed = time.monotonic()
 
     def renew() -> None:
         nonlocal renewed
-        if time.monotonic() - renewed >= lease_s / RENEWALS_PER_LEASE:
+        if time.monotonic() - renewed >= beat_s:
             store.heartbeat(claim)
             renewed = time.monotonic()
 
@@ -143,6 +145,9 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
     publish(path, content, card, element.quarantine)
     store.tell(claim, trial_of(arrays, path.name, card.pd))
     checkpoints.drop()
+    told = getattr(work, "told", None)
+    if told is not None:
+        told(claim.number, store.finished())
     element.attempt.block_seconds.append(time.monotonic() - begun)
     element.attempt.blocks_done += 1
     element.attempt.units_done += 1

@@ -34,6 +34,12 @@ from .watch import until_done
     help="Stay, and submit what is missing until all is merged or nothing moves.",
 )
 @click.option(
+    "--container",
+    envvar="QUINTET_CONTAINER",
+    help="Run every shard and merge in this Apptainer image (else the site's, if it names one).",
+)
+@click.option("--allow-code-drift", "drift", is_flag=True, help="Let an image run whose code is not the planned.")
+@click.option(
     "--poll",
     type=click.IntRange(min=10),
     default=30,
@@ -48,6 +54,8 @@ def command(
     throttle: int | None,
     auto_resubmit: int,
     stay: bool,
+    container: str | None,
+    drift: bool,
     poll: int,
 ) -> int:
     """Submit RUN to Slurm: an array per phase, its merge behind it, the next phase behind that merge.
@@ -56,7 +64,7 @@ def command(
     on queued jobs kept something out: repeat it later.
     """
     planned = Run.opened(run)
-    wishes = Wishes(phase, missing_only, throttle, auto_resubmit)
+    wishes = Wishes(phase, missing_only, throttle, auto_resubmit, container, drift)
     if dry_run and stay:
         raise click.UsageError("--dry-run and --until-done exclude each other")
     if dry_run:

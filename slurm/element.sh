@@ -37,9 +37,11 @@ element=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
 QUINTET_DEADLINE=$(deadline)
 export QUINTET_DEADLINE
 
-shard=("${python[@]}" -m quintet.shard.commands.shard "$run" "$phase")
+shard=(-m quintet.shard.commands.shard "$run" "$phase")
 [ -n "$map" ] && shard+=(--map "$map" --offset "$offset")
-"${shard[@]}" &
+[ -n "${drift:-}" ] && shard+=("$drift")
+set_python
+"${python[@]}" "${shard[@]}" &
 child=$!
 [ -n "$early" ] && kill -s "$early" "$child" 2>/dev/null
 
@@ -58,12 +60,17 @@ done
 case $rc in 138 | 143) rc=75 ;; esac
 # A Python that ends with its own codes, not the suite's, may be the wrong one: 78 tells that no repetition mends it.
 # Where only the code was lost, the shard is asked again with no time left: 0 where it is published, else 75.
-if [ -n "$lost" ] || [ "$rc" = 1 ] || [ "$rc" = 126 ]; then
+# 255 is a container that did not start.
+if [ -n "$lost" ] || [ "$rc" = 1 ] || [ "$rc" = 126 ] || [ "$rc" = 255 ]; then
   if ! (need_python); then
     rc=78
   elif [ -n "$lost" ]; then
-    QUINTET_DEADLINE=1 "${shard[@]}"
+    QUINTET_DEADLINE=1
+    set_python
+    "${python[@]}" "${shard[@]}"
     rc=$?
+  elif [ "$rc" = 255 ]; then
+    rc=69 # it does start now
   fi
 fi
 

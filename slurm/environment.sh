@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154,SC2034 # run, phase, threads, scratch, modules are set above this text, others used below it
-# What a job of this suite stands in: signals, its own log, modules, Python, threads, and caches on the node's own disk.
-# Set before it: run phase threads scratch modules (array) log_folder log_name.
+# What a job of this suite stands in: signals, its own log, modules, Python or a container, threads, and caches on the
+# node's own disk.  Set before it: run phase threads scratch modules (array) log_folder log_name; may be set: container
+# (image file or folder; else QUINTET_CONTAINER) and container_options (array).
 
 umask 027
 child='' caught='' early='' terminated=''
@@ -38,6 +39,10 @@ set -u
 # Ends the job with 78 and one sentence where no Python is found, or the one that is found cannot run the suite.
 need_python() {
   local lacking
+  if [ -n "$container" ]; then
+    need_container
+    return
+  fi
   if ! command -v -- "$QUINTET_PYTHON" >/dev/null; then
     lacking='no such program'
   elif ! lacking=$("$QUINTET_PYTHON" -c '
@@ -57,29 +62,80 @@ print(*old, *(name for name in ("click", "numpy", "h5py", "filelock") if find_sp
   exit 78
 }
 
-if [ -z "${QUINTET_PYTHON:-}" ]; then
+# The same for a container: its runtime, its image, and what is in it.
+need_container() {
+  local lacking
+  if ! command -v -- "$runtime" >/dev/null; then
+    lacking='neither apptainer nor singularity is on PATH'
+  elif [ ! -e "$container" ]; then
+    lacking='no such image'
+  elif ! lacking=$("${python[@]}" -c 'import click, numpy, h5py, filelock, quintet.shard' 2>&1); then
+    lacking="it does not start: ${lacking##*$'\n'}"
+  else
+    return 0
+  fi
+  echo "quintet: rc 78: cannot run in '$container' on ${SLURMD_NODENAME:-this node} ($lacking): name the runtime's module" \
+    "in the site, and an image of this suite that the nodes see" >&2
+  exit 78
+}
+
+container=${container:-${QUINTET_CONTAINER:-}}
+runtime=apptainer
+if [ -n "$container" ]; then
+  container=$(readlink -f -- "$container") || container=${QUINTET_CONTAINER:-}
+  command -v apptainer >/dev/null || runtime=singularity
+fi
+if [ -z "$container" ] && [ -z "${QUINTET_PYTHON:-}" ]; then
   QUINTET_PYTHON=${SLURM_SUBMIT_DIR:-.}/.venv/bin/python
   if [ ! -x "$QUINTET_PYTHON" ]; then
     QUINTET_PYTHON=python3 # a guess, unlike the others, so that it is asked before anything is written
     need_python
   fi
 fi
-command -v -- "$QUINTET_PYTHON" >/dev/null || need_python
+[ -n "$container" ] || command -v -- "$QUINTET_PYTHON" >/dev/null || need_python
 
 for base in "$scratch" "${SLURM_TMPDIR:-}" "${TMPDIR:-}" /tmp; do
   [ -n "$base" ] && [ -d "$base" ] && [ -w "$base" ] && break
 done
 cache=$(mktemp -d -- "$base/quintet.XXXXXXXX") || cache=$base
-# Given to Python alone: a job that this one submits must not inherit a folder that is gone by then.
-python=(
-  env
-  "PYTHONPATH=$run/plan/code${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1 PYTHONFAULTHANDLER=1
-  "OMP_NUM_THREADS=$threads" "OPENBLAS_NUM_THREADS=$threads" "MKL_NUM_THREADS=$threads" "NUMBA_NUM_THREADS=$threads"
-  HDF5_USE_FILE_LOCKING=BEST_EFFORT
-  "TMPDIR=$cache" "XDG_CACHE_HOME=$cache/xdg" "MPLCONFIGDIR=$cache/matplotlib" "NUMBA_CACHE_DIR=$cache/numba"
-  "TORCHINDUCTOR_CACHE_DIR=$cache/torchinductor"
-  "$QUINTET_PYTHON"
+# Kernels that a node compiles itself are kept there, for this user's next jobs.
+node_cache=$base/quintet-node-$UID
+{ mkdir -m 700 -- "$node_cache" 2>/dev/null || [ -O "$node_cache" ]; } || node_cache=$cache
+
+# What a process in a container sees of the environment outside, besides QUINTET_...
+container_variables=(
+  SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID SLURM_JOB_ID SLURM_RESTART_COUNT SLURMD_NODENAME SLURM_JOB_PARTITION
+  SLURM_CPUS_PER_TASK SLURM_JOB_END_TIME CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES GPU_DEVICE_ORDINAL
 )
+
+# Sets `python` to the command that runs Python as the environment is now: with the run's snapshot of the code, or in a
+# container with the image's own.  Its settings are given to Python alone: a job that this one submits must not inherit
+# a folder that is gone by then.
+set_python() {
+  local name settings=(
+    PYTHONSAFEPATH=1 PYTHONFAULTHANDLER=1 HDF5_USE_FILE_LOCKING=BEST_EFFORT
+    "OMP_NUM_THREADS=$threads" "OPENBLAS_NUM_THREADS=$threads" "MKL_NUM_THREADS=$threads" "NUMBA_NUM_THREADS=$threads"
+    "TMPDIR=$cache" "XDG_CACHE_HOME=$cache/xdg" "MPLCONFIGDIR=$cache/matplotlib" "NUMBA_CACHE_DIR=$cache/numba"
+    "TORCHINDUCTOR_CACHE_DIR=$cache/torchinductor"
+  )
+  if [ -z "$container" ]; then
+    python=(env "PYTHONPATH=$run/plan/code${PYTHONPATH:+:$PYTHONPATH}" "${settings[@]}" "$QUINTET_PYTHON")
+    return
+  fi
+  for name in "${!QUINTET_@}" "${container_variables[@]}"; do
+    case $name in
+      QUINTET_PYTHON | QUINTET_CONTAINER | QUINTET_SITE | QUINTET_IMAGE_ID | QUINTET_KERNEL_CACHE) ;;
+      *) [ -z "${!name+set}" ] || settings+=("$name=${!name}") ;;
+    esac
+  done
+  python=(
+    "$runtime" exec --cleanenv --containall --pwd "$run" --bind "$run:$run" --bind "$cache:$cache"
+    --bind "$node_cache:$node_cache" "${container_options[@]}" "$container"
+    env "QUINTET_NODE_CACHE=$node_cache" "${settings[@]}" /opt/quintet/bin/.entry python
+  )
+}
+[ -n "${container_options+set}" ] || container_options=()
+set_python
 
 # Removes the job's folder, and the log of a job that ended well or stopped early, unless QUINTET_KEEP_LOGS is set.
 leave() {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..shard.container import GPU_OPTIONS, Container, bind
 from ..shard.errors import Exit, QuintetError
 from ..shard.run import NAME
 from .site import WORDS, Site
@@ -25,7 +26,8 @@ MERGE_MEM_MB = 2000
 class Job:
     """What a batch script is written for: one phase of one run, by one Python.
 
-    `run` and `map_file` are absolute; `python` is the interpreter unless QUINTET_PYTHON is set in the job.
+    `run` and `map_file` are absolute; `python` is the interpreter unless QUINTET_PYTHON is set in the job.  In a
+    `container` its own Python and code run instead; `drift` lets that code be other than the planned.
     """
 
     run: Path
@@ -34,6 +36,8 @@ class Job:
     python: str
     resources: Mapping[str, Any]
     block_seconds: float = 0.0
+    container: Container | None = None
+    drift: bool = False
 
 
 def template(name: str) -> str:
@@ -101,7 +105,7 @@ def site_directives(site: Site, job: Job, suffix: str) -> list[str]:
     return [*(f"--{key}={value}" for key, value in chosen.items() if value is not None), *fixed, *site.extra]
 
 
-def surroundings(site: Site, job: Job, threads: int) -> dict[str, str]:
+def surroundings(site: Site, job: Job, threads: int, gpus: int = 0) -> dict[str, str]:
     """Return the values that both templates name."""
     if ":" in str(job.run):
         raise QuintetError(
@@ -114,7 +118,18 @@ def surroundings(site: Site, job: Job, threads: int) -> dict[str, str]:
         "SCRATCH": quoted(site.scratch or "", "scratch"),
         "MODULES": " ".join(quoted(module, "modules") for module in site.modules),
         "PYTHON": quoted(job.python, "QUINTET_PYTHON"),
+        "CONTAINER": quoted(str(job.container.image) if job.container else "", "container"),
+        "CONTAINER_OPTIONS": " ".join(quoted(word, "container") for word in container_options(site, job, gpus)),
+        "DRIFT": "--allow-code-drift" if job.drift else "",
     }
+
+
+def container_options(site: Site, job: Job, gpus: int) -> list[str]:
+    """Return the container runtime's options: what is bound into the image, and whether it sees the element's GPUs."""
+    if job.container is None:
+        return []
+    bind(str(job.run))
+    return [*job.container.options(), *([GPU_OPTIONS[site.container_gpu]] if gpus else [])]
 
 
 def array_script(site: Site, job: Job, map_file: Path, mem_mb: int) -> str:
@@ -139,7 +154,7 @@ def array_script(site: Site, job: Job, map_file: Path, mem_mb: int) -> str:
         f"--mem={number(mem_mb, 1, f'phases.{job.phase}.mem_mb')}M",
         *([f"--gres=gpu:{gpus}"] if gpus else []),
     ]
-    values = surroundings(site, job, threads) | {
+    values = surroundings(site, job, threads, gpus) | {
         "MAP": quoted(str(map_file), "map"),
         "MAX_RESTARTS": str(number(job.resources.get("max_restarts", MAX_RESTARTS), 0, "max_restarts")),
     }

@@ -78,6 +78,7 @@ def check_folder(value: str) -> str:
 
 Word = Annotated[str, matching(WORD, "one word")]
 Words = Annotated[str, matching(WORDS, "words with commas")]
+Folder = Annotated[str, AfterValidator(check_folder)]
 Module = Annotated[str, matching(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]*", "a module's name")]
 
 
@@ -85,7 +86,8 @@ class Site(BaseModel):
     """What stands in the site file.
 
     `max_submit` counts queued and running array elements and jobs of the user, as Slurm's limit does.  `max_mem_mb`
-    caps the memory that a retry after an out-of-memory kill asks for.
+    caps the memory that a retry after an out-of-memory kill asks for.  `container` is the image that jobs run in unless
+    a submission names another; `container_binds` are seen in it read-only, and GPUs as `container_gpu` says.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -94,12 +96,14 @@ class Site(BaseModel):
     account: Word | None = None
     qos: Word | None = None
     modules: Annotated[list[Module], Field(max_length=50)] = []
-    container: None = None
+    container: Folder | None = None
+    container_binds: Annotated[list[Folder], Field(max_length=50)] = []
+    container_gpu: Literal["nvidia", "amd"] = "nvidia"
     max_submit: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     max_mem_mb: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     lock_kind: Literal["flock", "strict"] = "flock"
     extra: Annotated[list[Annotated[str, AfterValidator(check_extra)]], Field(max_length=50)] = []
-    scratch: Annotated[str, AfterValidator(check_folder)] | None = None
+    scratch: Folder | None = None
 
 
 def read_site(path: Path) -> Site:

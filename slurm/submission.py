@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..shard.container import container_of
 from ..shard.context import inputs_digest
 from ..shard.errors import Exit, QuintetError
 from ..shard.lock import study_lock
@@ -34,6 +35,8 @@ class Wishes:
     missing_only: bool = False
     throttle: int | None = None
     rounds: int = 0
+    container: str | None = None
+    drift: bool = False
 
 
 @dataclass
@@ -101,6 +104,8 @@ class Chain:
         self._root = run.path.resolve()
         self._quoted = shlex.quote(str(run.path))
         self._paper = isinstance(desk, Rehearsal)
+        image = wishes.container or site.container
+        self._container = None if image is None else container_of(run, image, more=site.container_binds)
         self._journal = Journal(run)
         self._queued = desk.queued()
         self._largest: int | None = None
@@ -321,7 +326,9 @@ class Chain:
     def _job(self, plan: Plan) -> Job:
         seconds = plan.block_size * float(plan.estimates.get("seconds_per_unit") or 0.0)
         python = os.environ.get("QUINTET_PYTHON") or sys.executable
-        return Job(self._root, plan.study, plan.phase, python, plan.resources, seconds)
+        return Job(
+            self._root, plan.study, plan.phase, python, plan.resources, seconds, self._container, self._wishes.drift
+        )
 
     def _fresh_script(self, stem: str) -> Path:
         """Return the name of the next script of a phase: numbers only go up, so that no queued array loses its map."""

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from .selection import usable
+from .statistics import arcsine_effect, fisher_p, two_proportion_power, two_proportion_z
 
 RATES = ("omniscient_success", "complementary_success", "omniscient_dropout", "complementary_dropout")
 LARGEST_SAMPLE = 10_000
@@ -128,14 +129,11 @@ def significance(frame: pd.DataFrame, n_seeds: int, top: int = 10) -> pd.DataFra
         Per trial `number`, `value`, both rates, `fisher_p`, `z`, `z_p` (two-sided) and `fisher_bonferroni_p`,
         `z_bonferroni_p`, multiplied by the number of trials and at most 1.
     """
-    from scipy.stats import fisher_exact
-    from statsmodels.stats.proportion import proportions_ztest
-
     records = []
     for row in best_trials(frame.dropna(subset=list(RATES[:2])), top).to_dict("records"):
         k, b = (round(row[rate] * n_seeds) for rate in RATES[:2])
-        fisher = float(fisher_exact([[k, n_seeds - k], [b, n_seeds - b]]).pvalue)
-        z, z_p = (0.0, 1.0) if k + b in (0, 2 * n_seeds) else proportions_ztest([k, b], [n_seeds, n_seeds])
+        fisher = fisher_p(k, b, n_seeds)
+        z, z_p = two_proportion_z(k, b, n_seeds)
         records.append(
             {
                 "number": row["number"],
@@ -143,10 +141,10 @@ def significance(frame: pd.DataFrame, n_seeds: int, top: int = 10) -> pd.DataFra
                 "omniscient_success": row["omniscient_success"],
                 "complementary_success": row["complementary_success"],
                 "fisher_p": fisher,
-                "z": float(z),
-                "z_p": float(z_p),
+                "z": z,
+                "z_p": z_p,
                 "fisher_bonferroni_p": min(1.0, fisher * len(frame)),
-                "z_bonferroni_p": min(1.0, float(z_p) * len(frame)),
+                "z_bonferroni_p": min(1.0, z_p * len(frame)),
             }
         )
     return pd.DataFrame(records)
@@ -223,15 +221,11 @@ def power_projection(
     Returns:
         Table `n_seeds`, `power`; and the number of clients for a power of 80 %, infinite for equal rates.
     """
-    from statsmodels.stats.power import NormalIndPower
-    from statsmodels.stats.proportion import proportion_effectsize
-
-    effect = abs(proportion_effectsize(rate, baseline_rate))
+    effect = arcsine_effect(rate, baseline_rate)
     alpha = SIGNIFICANCE / n_tests
     if effect == 0:
         return pd.DataFrame({"n_seeds": seeds, "power": alpha}), float("inf")
-    test = NormalIndPower()
-    power = [float(test.power(effect, n, alpha)) for n in seeds]
+    power = [two_proportion_power(rate, baseline_rate, n, alpha) for n in seeds]
     needed = ((-ndtri(alpha / 2) + ndtri(POWER)) / effect) ** 2 * 2
     return pd.DataFrame({"n_seeds": seeds, "power": power}), float(np.ceil(needed))
 

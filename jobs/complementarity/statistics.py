@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import bdtr, ndtri, stdtr
+from scipy.special import bdtr, gammaln, ndtr, ndtri, stdtr
 
 from .aggregate import Aggregate
 from .layout import AxisName
@@ -67,6 +67,56 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     """Two-sided exact p-value of McNemar's (1947) test on the discordant pairs; 1 where there are none."""
     discordant = only_first + only_second
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), discordant, 0.5)))
+
+
+def fisher_p(first: int, second: int, n: int) -> float:
+    """Two-sided p-value of Fisher's (1935) exact test that two groups of `n` have the same success rate.
+
+    Sums the hypergeometric probabilities of all tables that are no likelier than the one found.
+
+    Args:
+        first, second: successes of either group, 0 to n.
+        n: size of each group, at least 1.
+    """
+    total = first + second
+    k = np.arange(max(0, total - n), min(n, total) + 1)
+    ways = -(gammaln(k + 1) + gammaln(n - k + 1) + gammaln(total - k + 1) + gammaln(n - total + k + 1))
+    weights = np.exp(ways - ways.max())
+    found = weights[first - k[0]]
+    # Tables that are exactly as likely differ by rounding only.
+    return min(1.0, float(weights[weights <= found * (1 + 1e-7)].sum() / weights.sum()))
+
+
+def two_proportion_z(first: int, second: int, n: int) -> tuple[float, float]:
+    """Two-sided z-test, pooled variance, that two groups of `n` have the same success rate: z and p.
+
+    Args:
+        first, second: successes of either group, 0 to n; where all or none succeed, z is 0 and p is 1.
+        n: size of each group, at least 1.
+    """
+    pooled = (first + second) / (2 * n)
+    if pooled in (0, 1):
+        return 0.0, 1.0
+    z = (first - second) / n / np.sqrt(pooled * (1 - pooled) * 2 / n)
+    return float(z), float(2 * ndtr(-abs(z)))
+
+
+def two_proportion_power(rate: float, other: float, n: int, alpha: float) -> float:
+    """Power of the two-sided z-test on two groups of `n`, by the arcsine effect size (Cohen, 1988, section 6).
+
+    Args:
+        rate, other: success rates, 0 to 1.
+        n: size of each group.
+        alpha: significance level.
+    """
+    shift = arcsine_effect(rate, other) * np.sqrt(n / 2)
+    critical = ndtri(1 - alpha / 2)
+    return float(ndtr(shift - critical) + ndtr(-shift - critical))
+
+
+def arcsine_effect(rate: float, other: float) -> float:
+    """Cohen's (1988) effect size h of two proportions, without its sign."""
+    return float(abs(2 * (np.arcsin(np.sqrt(rate)) - np.arcsin(np.sqrt(other)))))
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:

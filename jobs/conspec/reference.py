@@ -62,6 +62,19 @@ class Grid:
         self._doors_paid: set[int] = set()
         self._green_paid = False
 
+    @property
+    def open_doors(self) -> frozenset[int]:
+        """Colours of the doors that stand open."""
+        return frozenset(colour for colour, state in self._doors.values() if state == OPEN)
+
+    @property
+    def goal(self) -> int:
+        """Colour of the goal under the agent, 0 where there is none."""
+        here = (self.x, self.y)
+        if here == self._world.final_goal:
+            return self._world.final_colour
+        return 1 if here == self._world.green_goal else 0
+
     def _is_wall(self, cell: Cell) -> bool:
         x, y = cell
         last = self._world.size - 1
@@ -259,7 +272,8 @@ class SingleEnv:
     """One lane of a world, without compiled code: the twin of `make_env(..., num_envs=1)`.
 
     After `reset` and `step` it has the attributes of a `VectorEnv` as scalars: `x`, `y`, `dir`, `carrying`, `event`
-    in family `grid`, `phase` in family `delayed`, `success` in both.
+    in family `grid`, `phase` in family `delayed`, `success` in both. In family `grid` also `open_doors`, the
+    colours of the doors that stand open, and `goal`, the colour of the goal under the agent or 0.
 
     Raises:
         ValueError: an option that is not allowed, named with what is.
@@ -313,6 +327,6 @@ class SingleEnv:
         Raises:
             AttributeError: the family has no such attribute.
         """
-        if name in ("x", "y", "dir", "carrying", "event", "phase", "success"):
+        if name in ("x", "y", "dir", "carrying", "event", "phase", "success", "open_doors", "goal"):
             return getattr(self._episode, name)
         raise AttributeError(f"SingleEnv has no attribute {name!r}")

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from .params import Params, Weights, with_discounts
 from .samples import PARAMETERS, Prior
@@ -132,6 +141,15 @@ class Problem(Section):
     row_chunk: int | None = Field(None, ge=1)
 
 
+class FrozenWorld(Section):
+    """A world as planning has read it: its file's content and the largest horizon that is asked of it."""
+
+    source: str = Field(description="Content of the world file as canonical JSON.")
+    max_steps: int = Field(ge=1, description="Largest horizon of the run on this world.")
+    human_agents: tuple[int, ...] | None = None
+    robot_agents: tuple[int, ...] | None = None
+
+
 class Config(Section):
     """One run of the study."""
 
@@ -180,6 +198,22 @@ class Config(Section):
     others_marginal: bool = Field(False, description="In an episode only one human follows its goal.")
     human_always_toggles: bool = Field(False, description="In episodes humans always toggle.")
     quiet: bool = Field(False, description="No progress output.")
+    worlds: tuple[FrozenWorld, ...] = Field((), description="Filled in by planning: the worlds of the run.")
+    world_of: tuple[int, ...] = Field((), description="Filled in by planning: the world of each problem.")
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _of_pairs(cls, grid: Any) -> Any:
+        """Take a grid as a plan writes it, too: pairs of name and values, since plans sort the keys of mappings."""
+        is_paired = isinstance(grid, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in grid)
+        return dict(grid) if is_paired else grid
+
+    @model_serializer(mode="wrap")
+    def _as_plans_hold_it(self, handler: Any, info: Any) -> Any:
+        values = handler(self)
+        if info.mode != "json":
+            return values
+        return json_values({**values, "grid": None if self.grid is None else list(self.grid.items())})
 
     @model_validator(mode="before")
     @classmethod
@@ -231,6 +265,15 @@ class Config(Section):
             for point in itertools.product(*grid.values()):
                 chosen = problem.model_dump(exclude_none=True) | dict(zip(grid, point, strict=True))
                 yield _overridden(base, chosen)
+
+
+def json_values(value: Any) -> Any:
+    """Return a value with "inf" for infinity, which JSON cannot hold, and lists for tuples."""
+    if isinstance(value, dict):
+        return {key: json_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_values(item) for item in value]
+    return "inf" if isinstance(value, float) and value == math.inf else value
 
 
 def _overridden(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:

@@ -250,7 +250,12 @@ def attained_goals(world: World) -> NDArray[np.bool_]:
 
 
 def build(
-    world: World, max_steps: int | None = None, *, max_states: int | None = None, spill: Store | None = None
+    world: World,
+    max_steps: int | None = None,
+    *,
+    max_states: int | None = None,
+    spill: Store | None = None,
+    root: State | None = None,
 ) -> StateGraph:
     """Enumerate all states that can be reached within the horizon.
 
@@ -259,17 +264,18 @@ def build(
         max_steps: horizon T >= 1; None: the world's.
         max_states: give up beyond so many states, all levels together.
         spill: a store for the transitions; None keeps them in memory.
+        root: the state whose configuration level 0 holds; None: the world's initial state.
 
     Raises:
-        ValueError: max_steps below 1.
+        ValueError: max_steps below 1, or a root that is no state of this world.
         TooManyStatesError: more states than `max_states`.
     """
     horizon = world.max_steps if max_steps is None else max_steps
     if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or horizon < 1:
         raise ValueError(f"max_steps is {horizon!r}; allowed are whole numbers from 1 on")
     packing = world.packing
-    root = packing.key(packing.vector(world.initial_state))[None, :]
-    discovery = Discovery(packing, root)
+    first = packing.key(packing.vector(world.initial_state if root is None else root))
+    discovery = Discovery(packing, first[None, :])
     level_sizes = [1]
     blocks: TransitionBlocks | TransitionAppender = TransitionBlocks() if spill is None else TransitionAppender(spill)
     n_outcomes, expanded = 0, 0

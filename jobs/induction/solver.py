@@ -92,9 +92,7 @@ class Solver:
         self._pieces = graph.transitions.pieces(0, n, self.row_chunk)
         self._entering = self._buffer(n) if self.level > 0 else None
         for name in self._kept:
-            if self.store is not None:
-                self.store.drop(level_name(self.level, name))
-            else:
+            if self.store is None:
                 shape = getattr(self._scratch(1), name).shape[1:]
                 self._levels[name][self.level] = np.empty((n, *shape), self._dtype_of(name))
 
@@ -140,6 +138,9 @@ class Solver:
             return False
         graph = self.graph
         first, rows = next(self._pieces)
+        if first == 0 and self.store is not None:
+            for name in self._kept:  # what an interrupted solve has left of this level
+                self.store.drop(level_name(self.level, name))
         n = len(rows.succ)
         cells = graph.human_cell[first : first + n]
         values = self._targets(first, n)
@@ -170,6 +171,18 @@ class Solver:
         if self._row == graph.level_sizes[self.level]:
             self._begin(self.level, self._entering)
         return not self.is_done
+
+    def reread(self) -> None:
+        """Go on with the graph's transitions as they are held now; they may be moved in the middle of a level."""
+        if not self.is_done:
+            n = self.graph.level_sizes[self.level]
+            self._pieces = self.graph.transitions.pieces(self._row, n, self.row_chunk)
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the tables of two levels in memory."""
+        tables = [tables for tables in self._buffers if tables is not None]
+        return sum(array.nbytes for two in tables for array in two)
 
     def _keep(self, name: str, first: int, array: NDArray[Any]) -> None:
         level = self._levels[name][self.level]

@@ -13,7 +13,8 @@ from .traits import TRAITS, full_map
 from .vocabulary import KIND_NAMES, PRESETS
 
 Arm = Literal["targeted", "placebo", "random", "disabled", "prompt", "hybrid"]
-Quantization = Literal["none", "nf4", "int8", "int8dyn"]
+Quantization = Literal["none", "auto", "nf4", "int8", "int8dyn"]
+"""How weights are stored; `auto` is nf4 where a GPU is present, else none."""
 
 
 class Section(BaseModel):
@@ -289,6 +290,7 @@ class TuneSection(Section):
 class StudySection(Section):
     """Conditions and replicates of a job array."""
 
+    name: Literal["society"] = "society"
     arms: list[Arm] | None = None
     strengths: list[Annotated[float, Field(ge=0.0, le=8.0)]] | None = None
     profiles: dict[str, Coefficients] | None = None
@@ -356,6 +358,8 @@ class RunConfig(Section):
         return self
 
     def _check_arms(self) -> None:
+        if self.model_name == "mock" and self.optimization.use_quantization == "auto":
+            self.optimization.use_quantization = "none"
         if self.model_name == "mock" and self.optimization.use_quantization != "none":
             raise ValueError(
                 f"optimization.use_quantization: found {self.optimization.use_quantization!r} with model_name 'mock'; "

@@ -8,6 +8,7 @@ order. Only the second phase changes the state, so that a tick that is broken of
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class Simulation:
         tick: the next tick.
         residents: as initialised.
         log: everything logged since the start of this object, or of the run it was restored from.
+        commonest_prompt: share of the last tick's prompts that the most frequent one makes up.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Simulation:
         self.personas = np.array([[resident.persona[trait] for trait in TRAITS] for resident in self.residents])
         self.overrides = np.zeros((n, len(TRAITS)))
         self.prompts_seen: set[int] = set()
+        self.commonest_prompt = 0.0
         self.graph = TalkGraph()
         self.log = Log(METRICS)
         self.memories: list[Memory] = self._memories() if self.voice.remembers else []
@@ -218,6 +221,8 @@ class Simulation:
         self._reward(records)
         self._silence(records)
         details["safety"] = self._govern(records, texts, base)
+        hashes = Counter(decision.prompt_hash for chosen in decisions for decision in chosen)
+        self.commonest_prompt = max(hashes.values(), default=0) / max(len(records), 1)
         for table, rows in details.items():
             log.extend(table, rows)
         if self.memories:

@@ -120,6 +120,17 @@ def answer_gaps(
         coefficients: trait map that all answers are steered by.
         steering: doses; None: nothing is added.
     """
+    scores = answer_scores(backend, items, coefficients, steering)
+    return scores[:, 0] - scores[:, 1]
+
+
+def answer_scores(
+    backend: Backend,
+    items: Sequence[ContrastItem],
+    coefficients: TraitMap | None = None,
+    steering: Steering | None = None,
+) -> NDArray[np.float64]:
+    """Return f8[items, 2], the mean log-probability per token of the high and of the low answer; as `answer_gaps`."""
     from .backend import Row
 
     rows, answers = [], []
@@ -128,5 +139,4 @@ def answer_gaps(
         for text in (item.high, item.low):
             rows.append(Row(prompt, dict(coefficients or {}), 1, 0))
             answers.append(backend.tokenizer.encode(text))
-    scores = backend.answer_logprobs(rows, answers, steering)
-    return scores[0::2] - scores[1::2]
+    return backend.answer_logprobs(rows, answers, steering).reshape(-1, 2)

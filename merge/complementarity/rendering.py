@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from ...jobs.complementarity.aggregate import Aggregate
 from ...jobs.complementarity.layout import AxisName
 from ...jobs.complementarity.statistics import N_RESAMPLES
+from ...shard.memory import give_back_large
 from ..style import SavedFigure, save
 from . import config_figures, figures, search_figures
 
@@ -47,6 +49,8 @@ def render(
     saved: dict[str, SavedFigure] = {}
     failures: dict[str, str] = {}
     for name, draw in drawings.items():
+        gc.collect()  # a figure and its canvas hold each other
+        give_back_large()
         try:
             saved[name] = save(draw(), folder, name, (dpi or {}).get(name, FURTHER_DPI), sidecar, stamp)
         except OSError:

@@ -9,16 +9,18 @@ import click
 
 from ..configs import apply_settings, find_config, load, study_of, validated
 from .base import run_command
-from .plan import project_folder, with_existing_inputs
+from .plan import packaged_inputs, project_folder, with_existing_inputs
 
 
 def resolved_config(name: str, settings: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return a config validated, with its templates, settings and defaults filled in."""
-    path = find_config(name, project_folder())
+    project = project_folder()
+    path = find_config(name, project)
     raw = load(path)
     apply_settings(raw, settings)
-    raw = with_existing_inputs(raw, path.resolve().parent)
-    return validated(raw, study_of(raw, path), str(path))[0]
+    study = study_of(raw, path)
+    raw = with_existing_inputs(raw, path.resolve().parent, packaged_inputs(study, project))
+    return validated(raw, study, str(path))[0]
 
 
 def flattened(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

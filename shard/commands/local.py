@@ -7,19 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import click
 
+from ..container import GPU_OPTIONS, container_of, inside, python_in
 from ..context import inputs_digest
 from ..errors import Exit, QuintetError
 from ..partial import read_card
 from ..run import Plan, Run
 from ..scan import scan_map
+from ..scratch import scratch_base
 from .base import run_command
 
 POLL_S = 0.02
@@ -30,11 +34,18 @@ PROGRESS_S = 5.0
 
 @dataclass
 class Runner:
-    """Keeps up to `jobs` shard processes going and retries by the table of exit codes."""
+    """Keeps up to `jobs` shard processes going and retries by the table of exit codes.
+
+    `python` is the command that runs Python: this process's own, or one in a container.  `drift` are the words that
+    allow other code than the planned.
+    """
 
     run: Run
     jobs: int
     environment: dict[str, str]
+    python: Sequence[str] = (sys.executable,)
+    contained: bool = False
+    drift: Sequence[str] = ()
     stopping: str = ""
     going: dict[subprocess.Popen[bytes], int] = field(default_factory=dict)
 
@@ -52,13 +63,14 @@ class Runner:
     def start(self, plan: Plan, shard: int) -> None:
         """Start one shard."""
         command = [
-            sys.executable,
+            *self.python,
             "-m",
             "quintet.shard.commands.shard",
             str(self.run.path),
             plan.phase,
             "--index",
             str(shard),
+            *self.drift,
         ]
         process = subprocess.Popen(command, env=self.environment, start_new_session=True)
         self.going[process] = shard
@@ -107,9 +119,11 @@ def missing_shards(run: Run, plan: Plan) -> list[int]:
     return [found.number for found in scan_map(run, plan, inputs_digest(run, plan), "fast") if found.reason]
 
 
-def merge(run: Run, phase: str, environment: dict[str, str]) -> int:
+def merge(runner: Runner, phase: str) -> int:
     """Merge one phase in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "quintet.merge", str(run.path), phase], env=environment).returncode
+    module = ["quintet.shard.container", *runner.drift] if runner.contained else ["quintet.merge"]
+    command = [*runner.python, "-m", *module, str(runner.run.path), phase]
+    return subprocess.run(command, env=runner.environment).returncode
 
 
 def searched(run: Run, plan: Plan) -> bool:
@@ -122,31 +136,55 @@ def searched(run: Run, plan: Plan) -> bool:
     return card.complete and (card.cfg, card.inp, card.hi) == made_of
 
 
+@contextlib.contextmanager
+def runner_of(run: Path, jobs: int, image: str | None, gpu: str | None, drift: bool) -> Iterator[Runner]:
+    """Give a runner for a run: with the run's snapshot of the code, or with that of an image."""
+    environment = dict(os.environ)
+    words = ["--allow-code-drift"] if drift else []
+    if image:
+        planned = Run.opened(run.resolve())  # the name under which the image sees it
+        container = container_of(planned, image, gpu or "")
+        with tempfile.TemporaryDirectory(prefix="quintet-", dir=scratch_base(), ignore_cleanup_errors=True) as scratch:
+            python = python_in(container, planned.path, Path(scratch).resolve(), environment)
+            yield Runner(planned, jobs, environment, python, True, words)
+        return
+    planned = Run.opened(run)
+    if not inside():
+        snapshot = str((planned.plan_folder / "code").resolve())
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [snapshot, environment.get("PYTHONPATH", "")]))
+    yield Runner(planned, jobs, environment, contained=inside(), drift=words)
+
+
 @click.command(name="local")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--jobs", type=click.IntRange(min=1), help="Shards at a time (default: the CPUs of this process).")
 @click.option("--phase", help="Only this phase, without its merge.")
-def command(run: Path, jobs: int | None, phase: str | None) -> int:
+@click.option("--container", "image", envvar="QUINTET_CONTAINER", help="Run shards and merges in this image.")
+@click.option("--gpu", type=click.Choice(sorted(GPU_OPTIONS)), help="Let the image see the GPUs of this maker.")
+@click.option("--allow-code-drift", is_flag=True, help="Run although the code is not the planned.")
+def command(
+    run: Path, jobs: int | None, phase: str | None, image: str | None, gpu: str | None, allow_code_drift: bool
+) -> int:
     """Run what is missing of a planned RUN on this machine, phase by phase, each with its merge."""
-    planned = Run.opened(run)
-    environment = dict(os.environ)
-    snapshot = str((planned.plan_folder / "code").resolve())
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [snapshot, environment.get("PYTHONPATH", "")]))
-    runner = Runner(planned, jobs or len(os.sched_getaffinity(0)), environment)
-    runner.install()
-    for name in [phase] if phase else planned.phases():
-        plan = planned.plan(name)
+    with runner_of(run, jobs or len(os.sched_getaffinity(0)), image, gpu, allow_code_drift) as runner:
+        runner.install()
+        return run_phases(runner, phase)
+
+
+def run_phases(runner: Runner, phase: str | None) -> int:
+    """Run one phase, or all with their merges; return the exit code."""
+    run = runner.run
+    for name in [phase] if phase else run.phases():
+        plan = run.plan(name)
         if plan.units is None:
             raise QuintetError(Exit.INPUT, f"phase {name}: its units are not known before {plan.after[-1]} is merged")
-        failed = runner.array(plan, shards) if (shards := missing_shards(planned, plan)) else {}
+        failed = runner.array(plan, shards) if (shards := missing_shards(run, plan)) else {}
         for shard, code in sorted(failed.items()):
-            click.echo(
-                f"{name}: shard {shard} ended with {code}; log below {planned.log_folder(name, shard)}", err=True
-            )
+            click.echo(f"{name}: shard {shard} ended with {code}; log below {run.log_folder(name, shard)}", err=True)
         if phase:
             return int(next(iter(failed.values()), 0))
-        code = merge(planned, name, environment)
-        if code not in {0, Exit.RENDER} or (code and name == planned.phases()[-1]):
+        code = merge(runner, name)
+        if code not in {0, Exit.RENDER} or (code and name == run.phases()[-1]):
             return code
     return 0
 

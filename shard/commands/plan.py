@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +128,7 @@ def command(
     raw = load(path)
     apply_settings(raw, settings)
     study = study_of(raw, path)
-    raw = with_existing_inputs(raw, path.resolve().parent)
+    raw = with_existing_inputs(raw, path.resolve().parent, packaged_inputs(study, project))
     resolved, phases = validated(raw, study, str(path))
     run = Run(run_path or Path("runs") / valid_name(f"{study}-{path.stem}", "run"))
     if run_path is not None:
@@ -228,8 +228,17 @@ def value_at(config: dict[str, Any], dotted: str) -> Any:
     return value
 
 
-def with_existing_inputs(config: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the config with every input named by its full path; exit 2 where one is not there."""
+def packaged_inputs(study: str, project: Path) -> dict[str, Path]:
+    """Return where files that the suite brings along may be named without a path, by their key under `inputs:`."""
+    folders: dict[str, str] = getattr(study_module(study), "PACKAGED_INPUTS", {})
+    return {key: project / "configs" / study / folder for key, folder in folders.items()}
+
+
+def with_existing_inputs(config: dict[str, Any], base: Path, packaged: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the config with every input named by its full path; exit 2 where one is not there.
+
+    A file of `packaged[key]` may be named without folder and ending.
+    """
     inputs = {}
     given = config.get("inputs") or {}
     if not isinstance(given, dict):
@@ -241,6 +250,8 @@ def with_existing_inputs(config: dict[str, Any], base: Path) -> dict[str, Any]:
             raise bad("inputs", str(key), name, "a path")
         try:
             path = Path(name) if Path(name).is_absolute() or Path(name).is_file() else base / name
+            if not path.is_file() and key in packaged and name.isprintable() and Path(name).name == name:
+                path = packaged[key] / f"{name}.yaml"
             found = path.is_file()
         except OSError:  # longer than a name may be
             found = False

@@ -124,6 +124,11 @@ def execute(study: str, dropin: DropIn, values: dict[str, Any], label: str) -> i
         if not code and dropin.then:
             code = python(dropin.then, str(run.path))
     link_outputs(run, dict(getattr(study_module(study), "OUTPUTS", {})))
+    outcome = getattr(study_module(study), "outcome", None)
+    if not code and outcome is not None:
+        lines, code = outcome(run)
+        for line in lines:
+            click.echo(f"{label}: {line}", err=True)
     if not code:
         click.echo(f"{run.path.resolve()}")
     return code
@@ -170,7 +175,14 @@ def main(arguments: list[str]) -> None:
     chosen = command_of(study, name, commands[name])
     if not name and (others := [other for other in (*commands, *tools) if other]):
         chosen.epilog = f"Subcommands: {', '.join(others)}."
-    run_command(chosen, rest[1:] if name else rest, f"bin/{study}{' ' if name else ''}{name}")
+    given = [with_dashes(argument) for argument in (rest[1:] if name else rest)]
+    run_command(chosen, given, f"bin/{study}{' ' if name else ''}{name}")
+
+
+def with_dashes(argument: str) -> str:
+    """Return a flag written with `_`, as many scripts have them, with `-`; anything else as it is."""
+    flag, equals, value = argument.partition("=")
+    return flag.replace("_", "-") + equals + value if argument.startswith("--") else argument
 
 
 def missing_name() -> None:

@@ -40,6 +40,9 @@ class SearchSpec:
         lock_kind: the run's one lock kind.
         wait_seconds: how long a worker without a claim waits for the others, in all.
         enqueued: given parameter sets; they are the first trials.
+        heartbeat_seconds: how often a lease is renewed; None renews it four times within `lease_seconds`.
+        points: how many parameter sets the proposer has in all; None for no end. With all of them decided the
+            search is complete, however many of them failed.
     """
 
     study_name: str
@@ -54,6 +57,8 @@ class SearchSpec:
     lock_kind: LockKind = "flock"
     wait_seconds: float = 900.0
     enqueued: tuple[Parameters, ...] = ()
+    heartbeat_seconds: float | None = None
+    points: int | None = None
 
 
 @dataclass(frozen=True)

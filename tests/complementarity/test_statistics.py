@@ -15,6 +15,7 @@ from quintet.jobs.complementarity.params import Params
 from quintet.jobs.complementarity.reference import utility_matrix
 from quintet.jobs.complementarity.statistics import (
     bootstrap_band,
+    fisher_p,
     mcnemar_p,
     paired_advantage,
     per_config_table,
@@ -22,11 +23,14 @@ from quintet.jobs.complementarity.statistics import (
     stored_against_measured,
     summary,
     survivorship,
+    two_proportion_power,
+    two_proportion_z,
     wilson_interval,
 )
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.power import NormalIndPower
+from statsmodels.stats.proportion import proportion_confint, proportion_effectsize, proportions_ztest
 
 from .study_sample import MAX_SESSIONS, aggregate, batch_of, configs
 
@@ -70,6 +74,19 @@ def test_wilson_intervals_equal_statsmodels() -> None:
 def test_mcnemar_equals_statsmodels(b: int, c: int) -> None:
     expected = mcnemar([[4, b], [c, 9]], exact=True).pvalue if b + c else 1.0
     assert mcnemar_p(b, c) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("k", "b", "n"), [(0, 0, 50), (50, 50, 50), (3, 3, 10), (1, 9, 10), (52, 30, 60), (900, 1000, 2000)]
+)
+def test_two_rates_are_compared_as_by_scipy_and_statsmodels(k: int, b: int, n: int) -> None:
+    assert fisher_p(k, b, n) == pytest.approx(stats.fisher_exact([[k, n - k], [b, n - b]]).pvalue, rel=1e-9)
+    expected = (0.0, 1.0) if k + b in (0, 2 * n) else proportions_ztest([k, b], [n, n])
+    assert two_proportion_z(k, b, n) == pytest.approx(expected, rel=1e-12)
+    effect = abs(proportion_effectsize(k / n, b / n))
+    if effect:
+        power = NormalIndPower().power(effect, n, 0.01)
+        assert two_proportion_power(k / n, b / n, n, 0.01) == pytest.approx(power, rel=1e-10)
 
 
 def test_spearman_equals_scipy_with_ties() -> None:

@@ -28,6 +28,7 @@ DATASETS = (
     Dataset("rows/path", "i4", (2,), ragged=True),
     Dataset("rows/frames", "f4", (3,), ragged=True, merge="index"),
     Dataset("counts/kinds", "i8", (4,)),
+    Dataset("extrema/score", "f8", (2, 3)),
 )
 
 
@@ -72,6 +73,7 @@ def block_of(phase: str, units: range, empty_blocks: bool = False) -> dict[str, 
         "rows/frames": rng.normal(size=(int(frames.sum()), 3)).astype("f4"),
         "rows/frames_length": frames,
         "counts/kinds": rng.integers(0, 1000, 4),
+        "extrema/score": tree.extrema(samples[:, :3]),
         "stats": stats,
     }
 

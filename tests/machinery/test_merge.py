@@ -75,6 +75,8 @@ def expected_payload(config: Config) -> dict[str, np.ndarray]:
     lengths = np.concatenate([block["rows/path_length"] for block in blocks])
     arrays["rows/path_offsets"] = np.concatenate([[0], np.cumsum(lengths)])
     arrays["counts/kinds"] = sum(block["counts/kinds"] for block in blocks)
+    ends = np.stack([block["extrema/score"] for block in blocks])
+    arrays["extrema/score"] = np.stack([ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)])
     return arrays
 
 

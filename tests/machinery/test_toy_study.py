@@ -32,6 +32,9 @@ def test_a_whole_run_stands_after_one_command(quiet: Path) -> None:
     assert {path.stem for path in (quiet / "merged").glob("*.done")} == names
     with h5py.File(quiet / "merged" / "simulate.h5") as file:
         assert file["stats"].shape[-2:] == (3, 5)
+        samples = file["rows/largest"][()]
+        least, greatest = file["extrema/value"][()]
+        assert (least < greatest).all() and greatest.max() == samples.max()
 
 
 @pytest.mark.parametrize("shards", [1, 3, 7])

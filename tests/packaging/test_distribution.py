@@ -83,6 +83,8 @@ def test_every_other_file_of_a_package_is_declared_as_its_data() -> None:
 def test_ranges_are_the_same_in_both_places() -> None:
     ranges = requirements((PROJECT / "requirements.txt").read_text().splitlines())
     needed = requirements(project()["project"]["dependencies"])
+    for extra in ("torch", "gpu"):
+        needed |= requirements(project()["project"]["optional-dependencies"][extra])
     assert {name: str(item.specifier) for name, item in ranges.items()} == {
         name: str(item.specifier) for name, item in needed.items()
     }
@@ -92,8 +94,7 @@ def test_the_lock_names_one_version_of_each_that_fits_its_range() -> None:
     lock = locked()
     for name, item in lock.items():
         assert re.fullmatch(r"==[\w.+!]+", str(item.specifier)), f"{name} is not locked to one version"
-    needed = requirements(project()["project"]["dependencies"])
-    needed |= requirements(project()["project"]["optional-dependencies"]["dev"])
+    needed = declared()
     assert not needed.keys() - lock.keys()
     for name in declared().keys() & lock.keys():
         version = str(lock[name].specifier).removeprefix("==")

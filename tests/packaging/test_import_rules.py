@@ -20,6 +20,8 @@ ALLOWED = {
 }
 NOT_IN_JOBS = {"h5py", "click", "filelock", "submitit", "rich"}
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+EXPORTED = Path("merge/synergy/exports.py")
+"""Writes `sweep_state.pkl` for the programs of the study's users; may call `pickle.dumps` and nothing that reads."""
 LIGHT = {"click", "numpy", "h5py"}
 STARTS_PYTHON = ("__editable__", "__editable___", "_distutils_hack", "sitecustomize", "usercustomize")
 JYTHON = "org"  # tried by the standard library's copy, and never there
@@ -90,8 +92,12 @@ def dangerous(call: ast.Call) -> str | None:
 def test_nothing_is_unpickled_evaluated_or_given_to_a_shell() -> None:
     wrong = []
     for path in [*modules(), *(file for file in files() if file.parts[0] == "bench" and file.suffix == ".py")]:
-        wrong += [f"{path}:{line}: {name}" for name, line in imports(path) if name.split(".")[0] in NEVER]
+        allowed = {"pickle"} if path == EXPORTED else set()
+        never = NEVER - allowed
+        wrong += [f"{path}:{line}: {name}" for name, line in imports(path) if name.split(".")[0] in never]
         for node in nodes(path):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle" and node.attr != "dumps":
+                wrong.append(f"{path}:{node.lineno}: pickle.{node.attr}")
             if isinstance(node, ast.Call) and (what := dangerous(node)):
                 wrong.append(f"{path}:{node.lineno}: {what}")
     assert not wrong

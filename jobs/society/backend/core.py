@@ -327,8 +327,13 @@ class Backend:
             result.append(found)
         return result
 
-    def verb_logprobs(self, batch: Batch, hidden: Any, verbs: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """Return f8[rows, verbs] from the hidden states at the prompts' ends; the batch stays as it is."""
+    def verb_logprobs(
+        self, batch: Batch, hidden: Any, verbs: Sequence[Sequence[int]], places: Sequence[str] = ()
+    ) -> NDArray[np.float64]:
+        """Return f8[rows, verbs] from the hidden states at the prompts' ends; the batch stays as it is.
+
+        `places` says whose rows they are, for the error where the model gave NaN.
+        """
         torch = self.engine.torch
         with torch.inference_mode():
             table = torch.log_softmax(self.engine.logits(hidden).double(), dim=-1)
@@ -343,7 +348,8 @@ class Backend:
                     result[:, column] += further[:, tokens[place]].cpu().numpy()
         bad = np.nonzero(~np.isfinite(result).all(axis=1))[0]
         if len(bad):
-            raise FloatingPointError(f"NaN in the logits of a choice: {_place(batch, int(bad[0]))}")
+            whose = f", {places[batch.order[int(bad[0])]]}" if places else ""
+            raise FloatingPointError(f"NaN in the logits of a choice: {_place(batch, int(bad[0]))}{whose}")
         return cast("NDArray[np.float64]", result)
 
     def continued(self, batch: Batch, hidden: Any, settings: Sequence[Sampling]) -> Generator[None, None, None]:

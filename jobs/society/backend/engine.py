@@ -106,7 +106,7 @@ class LlamaEngine:
     """Forward passes with fused weights.
 
     Attributes:
-        forwards, tokens: how many passes were made and how many tokens went through them.
+        forwards, rows, tokens: how many passes were made, and how many rows and tokens went through them.
         shares_prefixes: rows can begin with the keys and values of others.
     """
 
@@ -118,7 +118,7 @@ class LlamaEngine:
         self.architecture = weights.architecture
         self.device = weights.embedding.device
         self.dtype = weights.embedding.dtype
-        self.forwards = self.tokens = 0
+        self.forwards = self.rows = self.tokens = 0
         a = self.architecture
         frequency = 1.0 / (a.theta ** (self.torch.arange(0, a.head_size, 2, dtype=self.torch.float32) / a.head_size))
         angles = self.torch.outer(self.torch.arange(a.max_position, dtype=self.torch.float32), frequency)
@@ -214,6 +214,7 @@ class LlamaEngine:
         for row, count in enumerate(counts):
             batch.lengths[row] += count
         self.forwards += 1
+        self.rows += len(new)
         self.tokens += total
         if wanted is None:
             picked = [end - 1 for end in starts[1:]]

@@ -47,7 +47,7 @@ class HookEngine:
     def __init__(self, module: Any) -> None:
         self.torch = torch_with_current()
         self.module = module
-        self.forwards = self.tokens = 0
+        self.forwards = self.rows = self.tokens = 0
         config = module.config
         heads = config.num_attention_heads
         self.architecture = Architecture(
@@ -117,6 +117,7 @@ class HookEngine:
         for row, tokens in enumerate(new):
             batch.lengths[row] += len(tokens)
         self.forwards += 1
+        self.rows += len(new)
         self.tokens += sum(len(tokens) for tokens in new)
         rows_at, columns_at = [], []
         for row, tokens in enumerate(new):

@@ -15,6 +15,9 @@ from .tokenizer import ByteTokenizer, FastTokenizer
 if TYPE_CHECKING:
     from ..config import RunConfig
 
+FIT_MARGIN = 1.2
+"""Weights and the tensors that are made on the way."""
+
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -23,7 +26,7 @@ def load_backend(
     *,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     batch_size: int = 32,
-    quantization: Literal["none", "nf4", "int8", "int8dyn"] = "none",
+    quantization: Literal["none", "auto", "nf4", "int8", "int8dyn"] = "none",
     devices: Literal["auto"] | list[str] = "auto",
     max_gpu_memory_gb: float | None = None,
     max_cpu_memory_gb: float | None = None,
@@ -38,7 +41,8 @@ def load_backend(
         model_name: `"mock"`, `"tiny-random"`, `"smollm2-135m"`, a Hugging Face folder, or a `.gguf` file.
         dtype: `"auto"` is float32 on a CPU and bfloat16 on a GPU.
         batch_size: rows in one forward pass.
-        quantization: `"nf4"` and `"int8"` by bitsandbytes, `"int8dyn"` by the engine on a CPU.
+        quantization: `"nf4"` and `"int8"` by bitsandbytes, `"int8dyn"` by the engine on a CPU; `"auto"` is `"nf4"`
+            on a GPU, else `"none"`.
         devices: where it runs; with several, each has a replica and rows are shared out.
         max_gpu_memory_gb, max_cpu_memory_gb, offload_folder: caps; what does not fit lies on disk.
         threads: of torch.
@@ -54,12 +58,15 @@ def load_backend(
     if batch_size < 1:
         raise ValueError(f"batch_size: found {batch_size}; allowed is an integer of at least 1")
     if model_name == "mock":
-        if quantization != "none":
+        if quantization not in ("none", "auto"):
             raise ValueError(f"quantization: found {quantization!r} with 'mock'; allowed is none")
         return MockBackend()
     torch = torch_with(threads)
     places = _devices(torch, devices)
     chosen = _dtype(torch, dtype, places[0])
+    if quantization == "auto":
+        on_gpu = places[0].startswith("cuda") and model_name != "tiny-random"
+        quantization = "nf4" if on_gpu else "none"
     known = None if invariance == "auto" else invariance
 
     def backend(engine: Any, tokenizer: Any, sha256: str, folder: Path | None) -> Backend:
@@ -106,6 +113,8 @@ def _engine(folder: Path, dtype: Any, place: str, quantization: str, caps: Any) 
     from .llama import architecture_of, read_weights
 
     architecture = architecture_of(folder)
+    if caps is not None and _fits(folder, dtype, place, caps):
+        caps = None
     if architecture is None or quantization in ("nf4", "int8") or caps is not None:
         from .foreign import HookEngine
         from .modules import load_module
@@ -117,6 +126,15 @@ def _engine(folder: Path, dtype: Any, place: str, quantization: str, caps: Any) 
 
         quantize_engine(engine)
     return engine
+
+
+def _fits(folder: Path, dtype: Any, place: str, caps: Any) -> bool:
+    """Whether a model's weights stay below the cap of the device it is meant for, so that nothing is offloaded."""
+    on_gpu, on_cpu, _ = caps
+    cap = on_gpu if place.startswith("cuda") else on_cpu
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    # files hold two bytes a number or four, so that this is never too small
+    return cap is None or 0 < weights * max(1, dtype.itemsize / 2) * FIT_MARGIN <= cap * 2**30
 
 
 def _devices(torch: Any, devices: Any) -> list[str]:

@@ -113,7 +113,8 @@ def _turns(backend: Backend, turns: Sequence[Turn], voices: Sequence[Any]) -> Ge
         needed = sorted({kind for i in picked for kind in turns[i].options if len(turns[i].options) > 1})
         table = np.zeros((len(picked), len(KINDS)))
         if needed:
-            table[:, needed] = backend.verb_logprobs(batch, hidden, [verbs[kind] for kind in needed])
+            places = [f"resident {turns[i].resident} at tick {turns[i].tick}" for i in picked]
+            table[:, needed] = backend.verb_logprobs(batch, hidden, [verbs[kind] for kind in needed], places)
         spoken = [turns[i].choose(table[place, list(turns[i].options)]) for place, i in enumerate(picked)]
         settings = yield from _spoken(backend, batch, spoken, [turns[i] for i in picked], [voices[i] for i in picked])
         for place, i in enumerate(picked):

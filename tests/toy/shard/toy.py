@@ -56,6 +56,7 @@ def phases(config: Config) -> tuple[Phase, ...]:
             reads=("simulate",),
             datasets=(
                 Dataset("counts/sign", "i8", (2,)),
+                Dataset("extrema/value", "f8", (2, 5)),
                 Dataset("rows/largest", "f8"),
                 Dataset("rows/samples", "f4", ragged=True, merge="index"),
             ),
@@ -175,10 +176,11 @@ class ToyWork:
             )
         values = np.concatenate(drawn)
         lengths = [array.size for array in drawn]
-        from .tree import welford
+        from .tree import extrema, welford
 
         return {
             "counts/sign": np.array([(values < 0).sum(), (values >= 0).sum()]),
+            "extrema/value": extrema(values),
             "rows/largest": [array.max() for array in drawn],
             "rows/samples": values.astype("f4").ravel(),
             "rows/samples_length": lengths,

@@ -1,0 +1,85 @@
+"""Fitted backward induction: values for worlds too large to enumerate, with their error measured against exact truth.
+
+One network per level estimates the values of a configuration; everything else, policies included, is one exact step of
+the exact solver's kernel on the network's estimates for the successors. Public interface:
+
+    NeuralConfig             settings of one training
+    fit                      world, params -> Fitted; `Training` is the same, step by step
+    Fitted, Ensemble         expand(states), values(states), root_by_horizon
+    tabulate                 fitted, graph -> Solution of the exact study
+    bound, beam              the exact upper bound of values; the rows that a training starts from
+    errors                   two Solutions -> errors per level
+    spot_truth, residuals, accumulate, rollout_check     errors where no whole table can be had
+    occupancy                exact probabilities of the states of every level
+    fresh_states             states to check, from episodes with random numbers of their own
+    machine                  what a training's bits depend on beside its arguments
+
+Names are loaded when they are first used, so that reading a config does not load the network library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .comparison import errors, occupancy
+    from .distance import bound
+    from .ensemble import Ensemble
+    from .estimates import accumulate, fresh_states, residuals, spot_truth
+    from .fitted import Fitted
+    from .network import DivergedError, machine
+    from .played import rollout_check
+    from .rows import beam
+    from .settings import NeuralConfig
+    from .stepping import Expansion
+    from .tabulation import tabulate
+    from .training import Training, fit
+
+__all__ = [
+    "DivergedError",
+    "Ensemble",
+    "Expansion",
+    "Fitted",
+    "NeuralConfig",
+    "Training",
+    "accumulate",
+    "beam",
+    "bound",
+    "errors",
+    "fit",
+    "fresh_states",
+    "machine",
+    "occupancy",
+    "residuals",
+    "rollout_check",
+    "spot_truth",
+    "tabulate",
+]
+
+_HOMES = {
+    "rows": ("beam",),
+    "distance": ("bound",),
+    "ensemble": ("Ensemble",),
+    "comparison": ("errors", "occupancy"),
+    "estimates": ("accumulate", "fresh_states", "residuals", "spot_truth"),
+    "fitted": ("Fitted",),
+    "network": ("DivergedError", "machine"),
+    "played": ("rollout_check",),
+    "settings": ("NeuralConfig",),
+    "stepping": ("Expansion",),
+    "tabulation": ("tabulate",),
+    "training": ("Training", "fit"),
+}
+_PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module.
+
+    Raises:
+        AttributeError: the package has no such name.
+    """
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    return getattr(import_module("." + _PUBLIC[name], __name__), name)

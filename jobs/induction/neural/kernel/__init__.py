@@ -1,0 +1,1 @@
+"""The compiled kernels of fitted values: features, sums of embeddings, decoding, occupancy."""

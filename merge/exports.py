@@ -1,0 +1,58 @@
+"""Result files beside the figures: JSON and CSV that other programs can read, each whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: lists for arrays, null for NaN and infinities."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file under a temporary name, then give it its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a value as JSON text."""
+    text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+    return write_file(path, (text + "\n").encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], stamp: str | None = None) -> Path:
+    """Write a table: shortest exact floats, empty cells for missing values; a stamp is a comment on top."""
+    text = io.StringIO()
+    if stamp:
+        text.write(f"# {stamp}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        cells = [cell.item() if isinstance(cell, np.generic) else cell for cell in row]
+        writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells])
+    return write_file(path, text.getvalue().encode())

@@ -1,0 +1,88 @@
+"""The policy map: what the robot does from each cell and direction while all else is at its initial place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Polygon, Rectangle
+
+from ..style import figure, say_empty
+from .board import draw_ground, draw_objects
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .solved import Solved
+
+ACTION_NAMES = ("still", "left", "right", "forward", "pickup", "drop", "toggle")
+ACTION_COLOURS = ("#9E9E9E", "#1F77B4", "#FF7F0E", "#2CA02C", "#8C564B", "#E377C2", "#9467BD")
+SECTORS = {
+    0: ((0.5, -0.5), (0.5, 0.5)),
+    1: ((-0.5, 0.5), (0.5, 0.5)),
+    2: ((-0.5, -0.5), (-0.5, 0.5)),
+    3: ((-0.5, -0.5), (0.5, -0.5)),
+}
+"""The corners of the side of a cell that lies in each direction."""
+
+
+def policy_rows(solved: Solved) -> tuple[int, list[tuple[int, int, int, NDArray[np.float64]]]]:
+    """Return the level, and (x, y, direction, action probabilities of the first robot) of what is reached.
+
+    The level is the first that holds every one of these configurations that is reached before the horizon at all;
+    -1 where there is no robot or no policy.
+    """
+    world, graph = solved.case.world, solved.graph
+    if not world.robots or solved.case.settings["keep_policies"] == "none":
+        return -1, []
+    _, agents, mobiles, mutables = world.initial_state
+    robot = world.robots[0]
+    places = []
+    for x, y in world.packing.positions():
+        for direction in range(4):
+            moved = list(agents)
+            moved[robot] = (x, y, direction, *agents[robot][3:])
+            try:
+                row = graph.row((solved.case.max_steps - 1, tuple(moved), mobiles, mutables))
+            except KeyError:
+                continue
+            places.append((x, y, direction, row))
+    if not places:
+        return -1, []
+    last = max(row for *_, row in places)
+    level = next(t for t, size in enumerate(solved.level_sizes) if size > last)
+    found = []
+    for x, y, direction, row in places:
+        pi_r = solved.solution.level_rows("pi_r", level, row, row + 1)[0]
+        found.append((x, y, direction, pi_r.reshape(world.n_actions, -1).sum(axis=1)))
+    return level, found
+
+
+def draw_policy_map(solved: Solved) -> Figure:
+    """Draw four sectors per cell, coloured by the most probable action, opaque as it is probable."""
+    world = solved.case.world
+    drawn = figure(1.8 + 0.75 * world.width, 1.6 + 0.75 * world.height)
+    axes = drawn.subplots()
+    level, rows = policy_rows(solved)
+    if level < 0:
+        say_empty(axes, "There is no robot, or its policy was not kept.")
+        return drawn
+    draw_ground(axes, world)
+    used = set()
+    for x, y, direction, policy in rows:
+        action = int(policy.argmax())
+        used.add(action)
+        corners = [(x, y), *((x + dx, y + dy) for dx, dy in SECTORS[direction])]
+        style: dict[str, Any] = {"alpha": float(policy[action]), "zorder": 1.5, "lw": 0}
+        axes.add_patch(Polygon(corners, fc=ACTION_COLOURS[action], **style))
+        axes.add_patch(Polygon(corners, fc="none", ec="white", lw=0.5, zorder=1.6))
+    for x, y in {(x, y) for x, y, *_ in rows}:
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc="none", ec="#777777", lw=0.8, zorder=1.7))
+    draw_objects(axes, world, world.initial_state, skip=world.robots[0], scale=0.8)
+    handles = [Patch(fc=ACTION_COLOURS[action], label=ACTION_NAMES[action]) for action in sorted(used)]
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=len(handles), frameon=False)
+    steps = solved.case.max_steps - level
+    left = f"{steps} step{'s' if steps > 1 else ''} to go"
+    axes.set_title(f"Robot policy, all else at its initial place\n{world.name}, {left} (level t={level})")
+    return drawn

@@ -1,0 +1,210 @@
+"""The report of a sweep, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...jobs.induction.regression import SHARES, significance
+from ..drawing import shown
+from ..page import Report, Section, markdown_table
+from ..style import SavedFigure
+from .freed_figures import outcome_labels
+from .solve_report import number
+from .sweep_results import OUTCOME_WORDS
+
+if TYPE_CHECKING:
+    from .sweep_results import Swept
+
+TITLE = "Which normative parameters decide whom the robot frees first?"
+MOST_FAILURES = 20
+
+
+def sweep_report(
+    swept: Swept, figures: Mapping[str, SavedFigure], facts: Mapping[str, Any], stamp: str | None
+) -> Report:
+    """Put the numbers and figures of a sweep into words."""
+    sections = [_question(swept), _answer(swept), _first(swept, figures)]
+    if swept.config.grid:
+        sections.append(_diagram(swept, figures))
+    sections.append(_models(swept, figures))
+    if swept.failures:
+        sections.append(_failures(swept))
+    sections += [_limits(swept), _run(facts)]
+    return Report(TITLE, tuple(sections), stamp)
+
+
+def _question(swept: Swept) -> Section:
+    sweep = swept.config.sweep
+    assert sweep is not None
+    sampler = {"legacy": "drawn at random", "sobol": "of a scrambled Sobol sequence", "grid": "of a grid"}[
+        sweep.sampler
+    ]
+    return Section(
+        "The question",
+        f"""
+{swept.n:,} parameter sets ({sampler}) were solved exactly on the world `{swept.world.name}`: every state, both phases,
+and for each the exact probabilities of who is freed first. How do the humans' rationality and patience (beta_h,
+gamma_h), the robot's patience (gamma_r), and its three aversions (zeta: to uncertainty, xi: to inequality between
+humans, eta: to inequality over time) change what the robot does?
+""",
+    )
+
+
+def _strongest(swept: Swept, outcome: str) -> str:
+    model = swept.full.get((outcome, "all", False))
+    if model is None:
+        return ""
+    effects = []
+    for k, term in enumerate(model.terms[1:], start=1):
+        spread = float(np.std(swept.columns[term], ddof=1))
+        if model.p[k] < 0.05:
+            effects.append((abs(model.coef[k] * spread), f"{term} ({model.coef[k] * spread:+.2f})"))
+    return ", ".join(text for _, text in sorted(effects, reverse=True)[:4])
+
+
+def _answer(swept: Swept) -> Section:
+    if not swept.n:
+        return Section("The answer in brief", "No parameter set is finished, so there is nothing to report yet.")
+    first = swept.columns["p_first"]
+    names = outcome_labels([swept.human_name(h) for h in range(swept.humans)])
+    rows = []
+    for k, name in enumerate(names):
+        values = first[:, k]
+        half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+        rows.append(
+            (name, f"{values.mean():.4f} \N{PLUS-MINUS SIGN} {half:.4f}", number(values.min()), number(values.max()))
+        )
+    lines = [
+        markdown_table(("outcome", "mean probability (95 %)", "least", "greatest"), rows),
+        "The interval is that of the mean over parameter sets; each single probability is exact.",
+    ]
+    for outcome in ("p_first_h1", "p_first_h2", "p_left"):
+        text = _strongest(swept, outcome)
+        if text:
+            lines.append(
+                f"*{OUTCOME_WORDS[outcome]}* depends most on {text}: change of its log-odds with one standard "
+                "deviation of the parameter, all others held fixed."
+            )
+    if swept.humans == 2 and "p_left" in swept.outcomes:
+        r = float(np.corrcoef(swept.columns["p_left"], first[:, 0])[0, 1])
+        lines.append(
+            f'The proxy p_left that has been reported for "left human freed first" correlates with the exact '
+            f"probability with r = {r:.3f}; its mean is {swept.columns['p_left'].mean():.3f}, that of the exact "
+            f"probability {first[:, 0].mean():.3f}."
+        )
+    return Section("The answer in brief", "\n\n".join(lines))
+
+
+def _first(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
+    names = outcome_labels([swept.human_name(h) for h in range(swept.humans)])
+    rows = [(steps, *counts) for steps, counts in zip(swept.strata, swept.counts.tolist(), strict=True)]
+    text = "For how many parameter sets each outcome is the most probable, by horizon:\n\n"
+    return Section(
+        "Who is freed first",
+        text + markdown_table(("horizon", *names, "tie"), rows),
+        shown(
+            figures,
+            {
+                "sweep_freed_first": "Left: mean probabilities over all parameter sets whose horizon is at least so "
+                "long, by steps to go. Right: the most probable outcome by horizon.",
+                "first_scatter": "Probability that human 1 is freed first against each parameter; red: univariate "
+                "logit.",
+            },
+        ),
+    )
+
+
+def _diagram(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
+    grid = swept.config.grid or {}
+    listed = " and ".join(f"{name} ({len(values)} values)" for name, values in grid.items())
+    table = swept.columns["p_first"][:, 0]
+    text = (
+        f"Grid over {listed}; everything else is fixed (beta_r = {swept.columns['beta_r'][0]:g}). "
+        f"P({swept.human_name(0)} first) goes from {number(table.min())} to {number(table.max())}; it is above "
+        f"one half at {int((table > 0.5).sum())} of {len(table)} points."
+    )
+    caption = f"Probability that the {swept.human_name(0)} is freed first; the white line is 0.5, where it is crossed."
+    return Section("Phase diagram", text, shown(figures, {"phase_diagram": caption}))
+
+
+def _models(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
+    assert swept.config.sweep is not None
+    threshold = swept.config.sweep.max_steps_threshold
+    equal = int((swept.columns["max_steps"] == threshold).sum())
+    parts = [
+        "Shares are explained by logit models (binomial family, IRLS, dispersion 1), the logarithms by least squares. "
+        "Coefficients with standard errors; *** p < 0.001, ** p < 0.01, * p < 0.05. `regressions.csv` also holds "
+        "quasi and robust (HC0) standard errors, interactions, univariate models and both subsamples."
+    ]
+    for kind, outcomes in (
+        ("Shares, logit", [name for name in swept.outcomes if name in SHARES]),
+        ("Logarithms, linear", [name for name in swept.outcomes if name not in SHARES]),
+    ):
+        models = {name: swept.full[name, "all", False] for name in outcomes if (name, "all", False) in swept.full}
+        if not models:
+            continue
+        terms = next(iter(models.values())).terms
+        rows = []
+        for k, term in enumerate(terms):
+            cells = [
+                f"{m.coef[k]:.3g}{significance(float(m.p[k]))} ({m.se[k]:.2g})" if k < len(m.terms) else ""
+                for m in models.values()
+            ]
+            rows.append((term, *cells))
+        quality = [
+            f"McFadden {m.mcfadden:.3f}" if m.mcfadden is not None else f"R2 {m.r2:.3f}" for m in models.values()
+        ]
+        rows.append(("fit", *quality))
+        rows.append(("n", *(str(m.n) for m in models.values())))
+        parts += [f"### {kind}", markdown_table(("term", *models), rows)]
+    below, above = (len(swept.subsample(which)["index"]) for which in ("below", "above"))
+    parts.append(
+        f"Subsamples: {below} parameter sets have a horizon below {threshold}, {above} above; the {equal} at "
+        f"{threshold} are in neither."
+    )
+    rows = []
+    for outcome in ("p_left", "p_first_h1", "X_h_ratio", "log2_X_h_diff"):
+        for which in ("below", "above"):
+            model = swept.full.get((outcome, which, False))
+            if model is not None:
+                text = ", ".join(
+                    f"{term} {model.coef[k]:+.3g}{significance(float(model.p[k]))}"
+                    for k, term in enumerate(model.terms)
+                    if k and model.p[k] < 0.05
+                )
+                rows.append(
+                    (outcome, f"T {'<' if which == 'below' else '>'} {threshold}", str(model.n), text or "none")
+                )
+    if rows:
+        parts.append(markdown_table(("outcome", "subsample", "n", "significant coefficients"), rows))
+    captions = {
+        "coefficient_plot": "Univariate effects on the shares; red: p < 0.05, grey: not.",
+        "scatter_plots": "p_left against each parameter; red: fitted univariate logit model.",
+        "matrix_regressors_outcomes": "All outcomes by all parameters.",
+        "matrix_regressors": "The parameters among themselves: independent by design.",
+        "matrix_outcomes": "The outcomes among themselves.",
+    }
+    return Section("What explains it", "\n\n".join(parts), shown(figures, captions))
+
+
+def _failures(swept: Swept) -> Section:
+    rows = swept.failures[:MOST_FAILURES]
+    return Section("Parameter sets without a solution", markdown_table(("index", "reason"), rows))
+
+
+def _limits(swept: Swept) -> Section:
+    return Section(
+        "What to keep in mind",
+        """
+* Every number of a parameter set is exact; only statements over parameter sets have sampling error.
+* With dispersion 1 the logit standard errors are too wide for shares that are no counts; the quasi errors correct that.
+* p_left is the probability that the robot's *first* action is to turn right, which is not who is freed first.
+""",
+    )
+
+
+def _run(facts: Mapping[str, Any]) -> Section:
+    return Section("About this run", markdown_table(("what", "value"), [(k, v) for k, v in facts.items()]))

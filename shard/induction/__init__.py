@@ -1,0 +1,59 @@
+"""Phases of the study induction.
+
+    solve    build (unit: a world) -> solve (unit: a problem)
+    sweep    build -> sweep (unit: a parameter set)
+    slab     expand-00 -> expand-01 -> ... -> resolve -> back-<T-1> -> ... -> back-head
+
+Results of build, solve and of all slab phases are indices: arrays stay in the partials, and readers find them there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...jobs.induction.config import Config
+from .commands import COMMANDS, OUTPUTS, PACKAGED_INPUTS, TOOLS, from_flags, outcome
+from .table import phases
+from .worlds import resolved
+
+if TYPE_CHECKING:
+    from ..context import Context
+    from ..phases import Work
+
+__all__ = [
+    "COMMANDS",
+    "OUTPUTS",
+    "PACKAGED_INPUTS",
+    "TOOLS",
+    "Config",
+    "from_flags",
+    "late_units",
+    "outcome",
+    "phases",
+    "resolved",
+    "start",
+]
+
+
+def late_units(context: Context) -> int:
+    """Return how many units a slab phase has: new configurations, blocks of them, or rows of a level."""
+    from .slab import late_units as counted
+
+    return counted(context)
+
+
+def start(context: Context) -> Work:
+    """Return the work of `context.phase` in this process."""
+    work: Any
+    name = context.phase.name
+    if name in ("build", "solve", "sweep"):
+        from .build_phase import BuildWork
+        from .solve_phase import SolveWork
+        from .sweep_phase import SweepWork
+
+        work = {"build": BuildWork, "solve": SolveWork, "sweep": SweepWork}[name]
+    else:
+        from .slab import SlabWork
+
+        work = SlabWork
+    return work(context)  # type: ignore[no-any-return]

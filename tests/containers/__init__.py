@@ -1,0 +1,1 @@
+"""Images of the suite: really built, really run."""

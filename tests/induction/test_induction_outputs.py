@@ -1,0 +1,198 @@
+"""What a person gets: figures, films, tables and reports, by the verbs and by the drop-in command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from quintet.merge.induction import sources
+from quintet.merge.induction.growth import curve, expected, write_curve
+from quintet.merge.induction.policy_map import policy_rows
+from quintet.merge.induction.solved import solved_problems
+from quintet.merge.induction.sweep_figures import draw_phase_diagram
+from quintet.merge.induction.sweep_rendering import render_sweep
+from quintet.merge.induction.sweep_results import swept
+from quintet.merge.induction.sweep_tables import write_sweep_tables
+from quintet.shard.context import Context
+
+from ..house import House, payloads
+from .runs import CONFIGS, complete, planned
+
+REFERENCE_COLUMNS = (
+    "max_steps,beta_h,beta_r,gamma_h,gamma_r,zeta,eta,xi,seed,p_left,n_states,computation_time,pi_r_turn_left,"
+    "pi_r_turn_right,Q_r_turn_left,Q_r_turn_right,V_r,X_h1,X_h2,h1_pos,h2_pos"
+)
+
+
+@pytest.fixture(scope="module")
+def dropped_in(house: House, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the drop-in command makes of the trivial world."""
+    output = tmp_path_factory.mktemp("dropin") / "out"
+    flags = ("-s", 3, "--beta_h", 5, "--rho-r", 0.05, "--rollouts", 2, "--keep_policies", "all", "--n-workers", 1)
+    done = house("study", "induction", *flags, "--output-dir", output)
+    assert str(output) in done.stdout
+    return output
+
+
+def test_the_drop_in_command_makes_the_named_files(dropped_in: Path) -> None:
+    config = json.loads((dropped_in / "plan" / "run.json").read_text())["config"]
+    assert (config["max_steps"], config["beta_h"], config["rho_r"], config["keep_policies"]) == (3, 5.0, 0.05, "all")
+    for name in ("results.csv", "summary.json", "report.md"):
+        link = dropped_in / name
+        assert link.is_symlink() and not link.readlink().is_absolute() and link.stat().st_size > 0
+    for name in ("value_map_0", "policy_map", "freed_first", "state_growth", "memory_time"):
+        assert (dropped_in / "figures" / f"{name}.png").is_file()
+        sidecar = json.loads((dropped_in / "figures" / f"{name}.json").read_text())
+        assert {"run", "config_sha256", "code_sha256", "data_digest"} <= set(sidecar)
+        if name != "memory_time":
+            assert (dropped_in / "tables" / f"{name}.csv").is_file()
+    with Image.open(dropped_in / "movies" / "rollouts.gif") as film:
+        assert film.n_frames >= 4
+        assert film.info["duration"] % 330 == 0 or film.info["duration"] == 333
+    report = (dropped_in / "report" / "report.md").read_text()
+    assert "Phase 2 against Phase 1" in report and "predicted MB" in report
+    assert str(dropped_in) not in report
+
+
+def test_the_summary_and_the_table_say_what_the_root_says(dropped_in: Path) -> None:
+    from quintet.shard.run import Run
+
+    (solved,) = solved_problems(Context.of(Run(dropped_in), "solve"))
+    (row,) = list(csv.DictReader((dropped_in / "results.csv").read_text().splitlines()))
+    assert float(row["V_r"]) == solved.root["Vr"][-1]
+    assert float(row["X_h1"]) == solved.root["Xh"][-1][0]
+    summary = json.loads((dropped_in / "summary.json").read_text())["problems"][0]
+    np.testing.assert_array_equal(summary["root"]["Ve"], solved.root["Ve"][-1])
+    assert summary["level_sizes"] == solved.level_sizes
+    assert summary["memory"]["keys"]["predicted"] > 0
+    level, rows = policy_rows(solved)
+    assert level >= 0 and all(abs(policy.sum() - 1.0) < 1e-12 for *_, policy in rows)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--zeta", "-1"), ("--zeta", "-1")),
+        (("--goal-weights", "a"), ("--goal-weights", "'a'")),
+        (("--rho-h", "0.1", "--gamma-h", "0.9"), ("gamma_h", "rho_h")),
+        (("--world", "nowhere"), ("--world", "nowhere")),
+        (("--rows", "5"), ("slab",)),
+    ],
+)
+def test_a_wrong_flag_is_named(house: House, tmp_path: Path, flags: tuple[str, ...], words: tuple[str, ...]) -> None:
+    done = house("study", "induction", *flags, "--output-dir", tmp_path / "run", code=2)
+    assert all(word in done.stderr for word in words), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_sweep_command_takes_the_flags_of_old(house: House, tmp_path: Path) -> None:
+    flags = ("--n_samples", 12, "--max_steps_min", 3, "--max_steps_max", 4, "--xi_max", 1.5, "--beta_r", 20)
+    more = ("--beta_h_min", 2, "--gamma-h-max", 0.9, "--n-workers", 1, "--submit", "--output-dir", tmp_path / "run")
+    house("study", "induction", "sweep", *flags, *more, code=None)  # submitted nowhere: planned is enough
+    sweep = json.loads((tmp_path / "run" / "plan" / "run.json").read_text())["config"]["sweep"]
+    found = [sweep[name] for name in ("n_samples", "max_steps_max", "xi_max", "beta_r", "beta_h_min", "gamma_h_max")]
+    assert found == [12, 4, 1.5, 20.0, 2.0, 0.9]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    settings = ("sweep.n_samples=24", "sweep.max_steps_min=5", "sweep.max_steps_max=7", "sweep.max_steps_threshold=6")
+    run = planned(tmp_path_factory.mktemp("sweep") / "run", "sweep_demo", *settings)
+    complete(run)
+    return Context.of(run, "sweep")
+
+
+def test_the_exports_of_a_sweep_can_be_read(small: Context, tmp_path: Path) -> None:
+    result = swept(small)
+    write_sweep_tables(tmp_path, result, sources(small), None)
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert ",".join(table.columns).startswith(REFERENCE_COLUMNS)
+    assert table["h1_pos"][0] == "(2,1)" and len(table) == 24
+    np.testing.assert_array_equal(table["V_r"], result.columns["V_r"])
+    np.testing.assert_array_equal(table["n_states"], result.columns["n_states_nonterminal"])
+    regressions = pd.read_csv(tmp_path / "regressions.csv")
+    assert set(regressions["model"]) >= {"full", "univariate"}
+    assert set(regressions["subsample"]) >= {"all"}
+    model = result.full["p_left", "all", False]
+    rows = regressions.query("outcome == 'p_left' and subsample == 'all' and model == 'full'")
+    np.testing.assert_array_equal(rows["coef"], model.coef)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["samples"] == 24 and summary["duplicate_seeds"] == 0
+    assert sum(map(sum, summary["freed_first_counts"].values())) == 24
+
+
+@pytest.mark.slow
+def test_a_sweep_renders_every_figure_and_stamps_what_is_incomplete(small: Context, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("figures", "tables", "report")]
+    drawn = render_sweep(small, *folders, "INCOMPLETE 1 of 2 blocks", sources(small))
+    assert not drawn.failures
+    assert {"coefficient_plot", "scatter_plots", "matrix_regressors_outcomes", "sweep_freed_first"} <= set(drawn.saved)
+    assert "INCOMPLETE" in (folders[2] / "report.md").read_text()
+    assert (folders[1] / "results.csv").read_text().startswith("# INCOMPLETE")
+
+
+def test_a_phase_diagram_shows_every_point_of_its_grid(tmp_path: Path) -> None:
+    settings = ("max_steps=4", "grid={zeta: [1.0, 2.0, 3.0], xi: [1.0, 1.5]}", "phases.sweep.shards=1")
+    run = planned(tmp_path / "run", "phase_diagram", *settings)
+    complete(run)
+    result = swept(Context.of(run, "sweep"))
+    (axes, _) = draw_phase_diagram(result).axes
+    shown = axes.collections[0].get_array()
+    np.testing.assert_array_equal(np.asarray(shown).reshape(2, 3).T.ravel(), result.columns["p_first"][:, 0])
+
+
+def test_the_growth_curve_measures_in_processes_and_stops_where_it_would_cost_too_much(tmp_path: Path) -> None:
+    points, stops = curve("trivial", [2], ["spilled"], 100.0, 4000.0)
+    assert points[0]["states"] > 1 and points[0]["disk_mb"] > 0.0
+    assert stops == ["spilled: all horizons up to 2 measured"]
+    grown = [{**points[0], "horizon": 2, "user_s": 1.0}, {**points[0], "horizon": 3, "user_s": 4.0}]
+    assert expected(grown, "user_s", 4) == pytest.approx(16.0)
+    write_curve(tmp_path, "trivial", [*grown, points[0]], stops)
+    assert len(pd.read_csv(tmp_path / "growth.csv")) == 3
+    assert (tmp_path / "memory_time.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spill", ["never", "always"])
+def test_kills_inside_a_unit_change_no_bit(house: House, tmp_path: Path, spill: str) -> None:
+    settings = ("max_steps=15", "row_chunk=200", f"spill={spill}", f"spill_dir={tmp_path / 'spilled'}")
+    sets = [part for setting in settings for part in ("--set", setting)]
+    run = tmp_path / "run"
+    house("plan", CONFIGS / "seed.yaml", "--run", run, "--no-probe", *sets, "--set", "phases.solve.checkpoint_s=0.1")
+    house("local", run, "--phase", "build")
+    house("merge", run, "build")
+    dice, resumed = random.Random(5), 0
+    for _ in range(6):
+        code = house.killed(dice.uniform(3.0, 6.0), "shard", run, "solve", "--index", 0)
+        resumed += bool(list((run / "checkpoints").rglob("*.h5")))
+        if code == 0:
+            break
+    house("shard", run, "solve", "--index", 0)
+    quiet = planned(tmp_path / "quiet", "seed")
+    digests = complete(quiet)
+    house("merge", run, "solve", code=None)
+    assert payloads(run)["solve"] == digests["solve"]
+    assert not list((tmp_path / "spilled").rglob("*"))
+    assert not list((run / "checkpoints").rglob("*.h5"))
+
+
+def test_a_killed_sweep_goes_on_to_the_same_bits(house: House, tmp_path: Path) -> None:
+    settings = ("sweep.n_samples=96", "sweep.max_steps_min=8", "sweep.max_steps_max=9", "phases.sweep.shards=1")
+    run = planned(tmp_path / "run", "sweep_demo", *settings, "phases.sweep.checkpoint_s=0")
+    complete_build = run.phases()[0]
+    from .runs import compute, merge
+
+    compute(run, complete_build)
+    merge(run, complete_build)
+    house.killed(3.5, "shard", run.path, "sweep", "--index", 0)
+    compute(run, "sweep")
+    quiet = planned(tmp_path / "quiet", "sweep_demo", *settings[:3], "phases.sweep.shards=2")
+    assert merge(run, "sweep") == complete(quiet)["sweep"]
+    assert not list((run.path / "partials").rglob("*.ckpt.h5"))
