@@ -123,7 +123,7 @@ def draw_memory_time(costs: Sequence[Cost], predicted: Mapping[str, Mapping[str,
             axes.set_xlim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
             low, high = axes.get_ylim()
             axes.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(4 * high)))
-            axes.legend(fontsize=9, loc="upper left")
+            axes.legend(fontsize=9, loc="upper left" if axes is memory else "lower right")
         else:
             say_empty(axes, "Not measured: slabs run in many processes.")
     _draw_bars(bars, predicted)

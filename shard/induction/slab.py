@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import shutil
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
@@ -34,7 +33,7 @@ from ..phases import Once, Task
 from .index import UnitRows, in_order, one_unit, padded, unit_rows
 from .slab_keys import as_stored, as_words, joined, places, without
 from .slab_table import HEAD, back_name, expand_name, head_levels
-from .spill import spill_base, spill_folder
+from .spill import remove_folder, spill_base, spill_folder
 from .table import shape_of
 from .worlds import cases
 
@@ -316,7 +315,7 @@ class SlabWork:
         config, run = self._config, self._context.run
         base = spill_base(config.spill_dir, config.allow_tmpfs, run.path)
         folder = spill_folder(base, f"{run.path.resolve()}/{self._context.phase.name}")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(remove_folder, folder)
         return folder
 
     def _kept_names(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,14 @@ def spill_folder(base: Path, owner: str) -> Path:
         if number and not Path(f"/proc/{number[1]}").exists():
             shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{mark}-{os.uname().nodename}-{os.getpid()}-", dir=base))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a spill folder, and the run's folder of them where it was the last."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.name == "spill":
+        with suppress(OSError):  # others are in it, or have just removed it
+            folder.parent.rmdir()
 
 
 def check_space(folder: Path, need: int) -> None:
@@ -239,8 +248,5 @@ class LevelStore:
         """Close and remove all files."""
         self.flush()
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            parent = self.folder.parent
-            if parent.name == "spill" and not any(parent.iterdir()):
-                parent.rmdir()
+            remove_folder(self.folder)
             self.folder = None
