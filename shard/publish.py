@@ -149,7 +149,8 @@ def publish(final: Path, content: bytes, card: Card, quarantine: Path) -> Outcom
                 if standing is not None and same_work(standing, card):
                     if standing.pd == card.pd:
                         return Outcome.DUPLICATE
-                    beside = final.with_name(f"{final.stem}.conflict-{os.environ.get('SLURM_JOB_ID', os.getpid())}.h5")
+                    job = os.environ.get("SLURM_JOB_ID", "")
+                    beside = final.with_name(f"{final.stem}.conflict-{job if job.isdecimal() else os.getpid()}.h5")
                     temporary.replace(beside)
                     raise QuintetError(
                         Exit.CONFLICT,
@@ -183,7 +184,7 @@ def same_work(one: Card, other: Card) -> bool:
 def valid_card(path: Path) -> Card | None:
     """Return the card of a whole partial; None where the file is gone, foreign or damaged."""
     try:
-        card, digest = file_digest(path)
+        card, digest = retried(lambda: file_digest(path))
     except (OSError, ValueError):
         return None
     return card if card.b2 == digest and card.complete else None

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from .errors import QuintetError
 from .partial import Card, SchemaError, file_digest, opened, read_card, stored_payload_digest
+from .publish import retried
 
 if TYPE_CHECKING:
     import h5py
@@ -68,9 +70,11 @@ def examine(path: Path, number: int, plan: Plan, inputs: str, depth: Depth, bloc
     """
     try:
         if depth == "card":
-            card, digest = read_card(path), None
+            card, digest = retried(lambda: read_card(path)), None
         else:
-            card, digest = file_digest(path)
+            card, digest = retried(lambda: file_digest(path))
+    except QuintetError as error:
+        return Found(number, path, None, "unreadable", str(error))
     except (OSError, ValueError) as error:
         reason, detail = reason_of(error)
         if reason == "truncated" and path.is_file() and path.stat().st_size > 0:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .contrast import eval_items
+from .contrast import load_contrast_items
 from .steering import Steering
-from .traits import TRAITS, TraitMap
+from .traits import TraitMap
 from .vectors import item_question
 
 if TYPE_CHECKING:
@@ -40,16 +40,20 @@ def judge_systems(trait: str) -> tuple[str, str]:
 
 
 def judge_questions(trait: str) -> list[str]:
-    """Return the questions: the trait's held-out ones, then the next trait's."""
-    items = eval_items()
-    following = TRAITS[(TRAITS.index(trait) + 1) % len(TRAITS)]
-    return [item_question(item) for item in [*items[trait], *items[following]][:STEMS]]
+    """Return the questions: the trait's held-out ones, then as many of the others as are lacking.
+
+    Vectors are made from answers, of which the judge sees none; the questions only open the texts.
+    """
+    items = load_contrast_items()[trait]
+    held_out = [item for item in items if item.split == "eval"]
+    others = [item for item in items if item.split == "train"]
+    return [item_question(item) for item in [*held_out, *others][:STEMS]]
 
 
 def judged_texts(
-    backend: Backend, trait: str, coefficients: TraitMap, steering: Steering | None, seed: int = 0
+    backend: Backend, trait: str, coefficients: TraitMap, steering: Steering | None
 ) -> NDArray[np.float64]:
-    """Return f8[12], the likelihood ratio per token of a text of 32 tokens to each question; NaN for an empty one."""
+    """Return f8[12], the likelihood ratio per token of a greedy text of 32 tokens to each question; NaN for none."""
     from .backend import Row
 
     questions = judge_questions(trait)
@@ -57,7 +61,7 @@ def judged_texts(
         Row(backend.prompt(question), dict(coefficients), 1, TOKENS, (number, 0))
         for number, question in enumerate(questions)
     ]
-    texts = backend.generate(rows, steering, seed=seed)
+    texts = backend.generate(rows, steering, temperature=0)
     ratios = np.full(len(questions), np.nan)
     said = [number for number, text in enumerate(texts) if text.token_ids]
     answers = [texts[number].token_ids for number in said]

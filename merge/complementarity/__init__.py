@@ -64,7 +64,7 @@ def resources(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render(context: Context, figures: Path, tables: Path, report: Path, stamp: str) -> None:
-    """Write tables, then figures, then the report.
+    """Write figures, then tables, then the report.
 
     Raises:
         QuintetError: exit 4, naming the figures that failed; everything else stands.
@@ -77,13 +77,19 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     from .report import study_report
     from .tables import write_tables
 
-    aggregate, findings = aggregate_of(context), search_findings(context)
+    aggregate = aggregate_of(context)
     log_memory("after aggregation")
     made_from, facts = sources(context), result_facts(context.run.merged("simulate"))
     chosen = context.config.figures.axis
     axis: AxisName = "session" if chosen == "both" else chosen
     used = resources(facts)
     resamples = context.config.figures.bootstrap
+    drawings = study_drawings(aggregate, axis, "normalized" if chosen == "both" else None, resamples)
+    drawn = draw(drawings, figures, made_from, stamp or None, MAIN_DPI)
+    findings = search_findings(context)  # after the large figures: Optuna is not in memory beside them
+    if findings is not None and len(findings.frame):
+        drawings = search_drawings(findings.frame, findings.importances)
+        drawn |= draw(drawings, figures, made_from, stamp or None)
     write_tables(
         tables,
         aggregate,
@@ -96,10 +102,6 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         resamples=resamples,
         trials=None if findings is None else {"usable": len(findings.frame), "skipped": findings.skipped},
     )
-    drawings = study_drawings(aggregate, axis, "normalized" if chosen == "both" else None, resamples)
-    if findings is not None and len(findings.frame):
-        drawings |= search_drawings(findings.frame, findings.importances)
-    drawn = draw(drawings, figures, made_from, stamp or None, MAIN_DPI)
     write_report(
         study_report(aggregate, axis, drawn.saved, {**made_from, **used}, findings, stamp or None, resamples),
         report,

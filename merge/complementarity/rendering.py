@@ -29,6 +29,10 @@ class Rendered:
     saved: dict[str, SavedFigure]
     failures: dict[str, str]
 
+    def __or__(self, later: Rendered) -> Rendered:
+        """Return what was saved and what failed of both."""
+        return Rendered(self.saved | later.saved, self.failures | later.failures)
+
 
 def render(
     drawings: Mapping[str, Callable[[], Figure]],
