@@ -39,10 +39,14 @@ def write_file(path: Path, content: bytes) -> Path:
     return path
 
 
+def json_bytes(value: Any) -> bytes:
+    """Return JSON text, two spaces deep, floats by repr, NaN and infinities as null, UTF-8."""
+    return (json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Write a value as JSON text."""
-    text = json.dumps(plain(value), indent=2, allow_nan=False, ensure_ascii=False)
-    return write_file(path, (text + "\n").encode())
+    return write_file(path, json_bytes(value))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], stamp: str | None = None) -> Path:

@@ -85,3 +85,27 @@ def result_facts(path: Path) -> Mapping[str, Any]:
             return dict(json.loads(file["meta"].attrs["provenance"]))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError):
         return {}
+
+
+def made_from(context: Context, phase: str) -> dict[str, Any]:
+    """Return what a run's tables and figures say they were made from; no host, user or absolute path.
+
+    Args:
+        context: any phase of the run.
+        phase: the phase whose result they show.
+    """
+    facts = result_facts(context.run.merged(phase))
+    return {
+        "run": context.run.path.resolve().name,
+        "study": context.plan.study,
+        "config_sha256": context.plan.config_sha256,
+        "code_sha256": facts.get("code_sha256"),
+        "git_commit": facts.get("git_commit"),
+        "data_digest": facts.get("list_digest"),
+    }
+
+
+def planned_at(context: Context) -> str:
+    """Return when the run was planned, by the plan file's time."""
+    seconds = (context.run.plan_folder / "run.json").stat().st_mtime
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

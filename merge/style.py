@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from .exports import write_file
 
 SCREEN_DPI = 100
 PAD_INCHES = 0.1
@@ -145,9 +146,9 @@ def save(
     saved = SavedFigure(
         name, folder / f"{name}.png", folder / f"{name}.pdf", folder / f"{name}.json", screen_png(drawn)
     )
-    _replace(saved.png, screen_png(drawn, dpi))
-    _replace(saved.pdf, page.getvalue())
-    _replace(saved.sidecar, text.encode())
+    write_file(saved.png, screen_png(drawn, dpi))
+    write_file(saved.pdf, page.getvalue())
+    write_file(saved.sidecar, text.encode())
     return saved
 
 
@@ -159,12 +160,3 @@ def _make_room(drawn: Figure) -> None:
         strip = STAMP_INCHES / drawn.get_figheight()
         engine = ConstrainedLayoutEngine(h_pad=PAD_INCHES, w_pad=PAD_INCHES, rect=(0, 0, 1, 1 - strip))
         drawn.set_layout_engine(engine)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...shard.errors import Exit, QuintetError
-from ..origin import result_facts
+from ...shard.errors import QuintetError
+from ..origin import made_from, planned_at, result_facts
 
 if TYPE_CHECKING:
     from ...jobs.complementarity.aggregate import Aggregate
@@ -45,16 +45,7 @@ def search_findings(context: Context) -> SearchFindings | None:
 
 def sources(context: Context) -> dict[str, Any]:
     """Return what tables and figures were made from; no host, user or absolute path."""
-    facts = result_facts(context.run.merged("simulate"))
-    return {
-        "run": context.run.path.resolve().name,
-        "study": context.plan.study,
-        "config_sha256": context.plan.config_sha256,
-        "code_sha256": facts.get("code_sha256"),
-        "git_commit": facts.get("git_commit"),
-        "data_digest": facts.get("list_digest"),
-        "seed": context.config.seed,
-    }
+    return {**made_from(context, "simulate"), "seed": context.config.seed}
 
 
 def resources(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,26 +61,26 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         QuintetError: exit 4, naming the figures that failed; everything else stands.
     """
     from ...shard.memory import log_memory
+    from ..drawing import draw_all
     from ..page import write_report
     from .findings import write_search_tables
     from .rendering import MAIN_DPI, search_drawings, study_drawings
-    from .rendering import render as draw
     from .report import study_report
     from .tables import write_tables
 
     aggregate = aggregate_of(context)
     log_memory("after aggregation")
-    made_from, facts = sources(context), result_facts(context.run.merged("simulate"))
+    origins, facts = sources(context), result_facts(context.run.merged("simulate"))
     chosen = context.config.figures.axis
     axis: AxisName = "session" if chosen == "both" else chosen
     used = resources(facts)
     resamples = context.config.figures.bootstrap
     drawings = study_drawings(aggregate, axis, "normalized" if chosen == "both" else None, resamples)
-    drawn = draw(drawings, figures, made_from, stamp or None, MAIN_DPI)
+    drawn = draw_all(drawings, figures, origins, stamp or None, MAIN_DPI)
     findings = search_findings(context)  # after the large figures: Optuna is not in memory beside them
     if findings is not None and len(findings.frame):
         drawings = search_drawings(findings.frame, findings.importances)
-        drawn |= draw(drawings, figures, made_from, stamp or None)
+        drawn |= draw_all(drawings, figures, origins, stamp or None)
     write_tables(
         tables,
         aggregate,
@@ -98,24 +89,14 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         timestamp=planned_at(context),
         resources=used,
         missing_units=(context.plan.units or 0) - int(facts.get("units", 0)),
-        provenance=made_from,
+        provenance=origins,
         resamples=resamples,
         trials=None if findings is None else {"usable": len(findings.frame), "skipped": findings.skipped},
     )
     write_report(
-        study_report(aggregate, axis, drawn.saved, {**made_from, **used}, findings, stamp or None, resamples),
+        study_report(aggregate, axis, drawn.saved, {**origins, **used}, findings, stamp or None, resamples),
         report,
     )
     if findings is not None:
         write_search_tables(tables, findings, context.config.search.top_k)
-    if drawn.failures:
-        listed = "; ".join(f"{name}: {error}" for name, error in drawn.failures.items())
-        raise QuintetError(Exit.RENDER, f"figures failed: {listed}")
-
-
-def planned_at(context: Context) -> str:
-    """Return when the run was planned, by the plan file's time."""
-    import time
-
-    seconds = (context.run.plan_folder / "run.json").stat().st_mtime
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    drawn.need_all()

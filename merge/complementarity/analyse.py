@@ -12,11 +12,12 @@ from ...shard.context import Context
 from ...shard.errors import Exit, QuintetError
 from ...shard.publish import make_folder
 from ...shard.run import Run
-from ..origin import result_facts
+from ..drawing import draw_all
+from ..origin import made_from
 from ..page import Report, write_report
 from ..report import incomplete_stamp
 from .findings import SearchFindings, findings_of_run, findings_of_trials, write_search_tables
-from .rendering import render, search_drawings
+from .rendering import search_drawings
 from .search_section import search_section
 
 TITLE = "When does the strategic therapist help? What the search found"
@@ -31,17 +32,8 @@ def of_run(path: Path) -> tuple[SearchFindings, dict[str, Any], str, int]:
         raise QuintetError(Exit.USAGE, f"{path}: has no search; allowed is a run of complementarity that has one")
     context = Context.of(run, "search")
     findings = findings_of_run(context)
-    facts = result_facts(run.merged("search"))
-    made_from = {
-        "run": run.path.resolve().name,
-        "study": context.plan.study,
-        "config_sha256": context.plan.config_sha256,
-        "code_sha256": facts.get("code_sha256"),
-        "git_commit": facts.get("git_commit"),
-        "data_digest": facts.get("list_digest"),
-        "seed": context.config.seed,
-    }
-    return findings, made_from, incomplete_stamp(run), context.config.search.top_k
+    origins = {**made_from(context, "search"), "seed": context.config.seed}
+    return findings, origins, incomplete_stamp(run), context.config.search.top_k
 
 
 def of_database(path: Path, study_name: str) -> tuple[SearchFindings, dict[str, Any]]:
@@ -68,20 +60,20 @@ def command(source: Path, study_name: str, top_k: int | None, output_dir: Path |
     """Analyse the search of RUN, or of an Optuna DATABASE: figures/search_*.png, tables/, report/."""
     stamp, planned_top_k = "", TOP_K
     if source.is_dir():
-        findings, made_from, stamp, planned_top_k = of_run(source)
+        findings, origins, stamp, planned_top_k = of_run(source)
         # The run's own report holds the search too, once it is simulated; this page must not take its place.
         page = "report/search" if output_dir is None else "report"
     else:
         if output_dir is None:
             raise QuintetError(Exit.USAGE, "--output-dir: not given; a database has no place for figures of its own")
-        findings, made_from = of_database(source, study_name)
+        findings, origins = of_database(source, study_name)
         page = "report"
     if findings.frame.empty:
         raise QuintetError(Exit.USAGE, f"{source}: no COMPLETE trial with a finite value")
     folder = output_dir or source
     for name in ("figures", "tables", page):
         make_folder(folder / name)
-    drawn = render(search_drawings(findings.frame, findings.importances), folder / "figures", made_from, stamp or None)
+    drawn = draw_all(search_drawings(findings.frame, findings.importances), folder / "figures", origins, stamp or None)
     write_search_tables(folder / "tables", findings, top_k or planned_top_k)
     section = search_section(findings, drawn.saved)
     write_report(Report(TITLE, (section,), stamp or None), folder / page)

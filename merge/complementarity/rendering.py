@@ -1,12 +1,8 @@
-"""Which figures the study has: drawn one after another, so that a failing one takes no other with it."""
+"""Which figures the study has."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,54 +10,9 @@ from matplotlib.figure import Figure
 from ...jobs.complementarity.aggregate import Aggregate
 from ...jobs.complementarity.layout import AxisName
 from ...jobs.complementarity.statistics import N_RESAMPLES
-from ...shard.memory import give_back_large
-from ..style import SavedFigure, save
 from . import config_figures, figures, search_figures
 
 DPI = 300
-FURTHER_DPI = 150
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """Saved figures by name in reading order, and what went wrong (name: error in one line)."""
-
-    saved: dict[str, SavedFigure]
-    failures: dict[str, str]
-
-    def __or__(self, later: Rendered) -> Rendered:
-        """Return what was saved and what failed of both."""
-        return Rendered(self.saved | later.saved, self.failures | later.failures)
-
-
-def render(
-    drawings: Mapping[str, Callable[[], Figure]],
-    folder: Path,
-    sidecar: Mapping[str, Any],
-    stamp: str | None,
-    dpi: Mapping[str, int] | None = None,
-) -> Rendered:
-    """Draw and save figures one by one, keeping one in memory at a time.
-
-    Args:
-        drawings: function without arguments that draws a figure, by file name.
-        folder: where to.
-        sidecar: what the figures are made from; see `style.save`.
-        stamp: warning on each figure, or None.
-        dpi: resolution by name where it is not `FURTHER_DPI`.
-    """
-    saved: dict[str, SavedFigure] = {}
-    failures: dict[str, str] = {}
-    for name, draw in drawings.items():
-        gc.collect()  # a figure and its canvas hold each other
-        give_back_large()
-        try:
-            saved[name] = save(draw(), folder, name, (dpi or {}).get(name, FURTHER_DPI), sidecar, stamp)
-        except OSError:
-            raise
-        except Exception as error:
-            failures[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return Rendered(saved, failures)
 
 
 def study_drawings(

@@ -8,11 +8,12 @@ from typing import Any
 from ...jobs.complementarity.aggregate import Aggregate
 from ...jobs.complementarity.layout import AxisName
 from ...jobs.complementarity.statistics import N_RESAMPLES, summary
+from ..drawing import shown
 from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
 from .findings import SearchFindings
 from .search_section import search_section
-from .words import p_value, percent, points, shown, signed
+from .words import p_value, percent, points, signed
 
 TITLE = "Complementarity over therapy: when does a strategic therapist help?"
 CATEGORY_WORDS = {

@@ -8,10 +8,11 @@ import pandas as pd
 
 from ...jobs.complementarity.params import INERT_IN_V2
 from ...jobs.complementarity.search_analysis import MODERATE, TIGHT, convergence, negative_results, significance
+from ..drawing import shown
 from ..page import Section, markdown_table
 from ..style import SavedFigure
 from .findings import SearchFindings
-from .words import percent, points, shown, signed
+from .words import percent, points, signed
 
 
 def search_section(search: SearchFindings, figures: Mapping[str, SavedFigure]) -> Section:

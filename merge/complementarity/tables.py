@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from ...jobs.complementarity.layout import AXES, AxisName
 from ...jobs.complementarity.moments import GROUPS
 from ...jobs.complementarity.statistics import N_RESAMPLES, bootstrap_band, per_config_table, summary
 from ...jobs.complementarity.tracker import MAIN_METRIC
+from ..exports import json_bytes, write_file
 
 MAIN_GROUPS = ("v2_adv", "baseline_adv", "remaining")
 
@@ -125,33 +123,9 @@ def write_tables(
         ),
         "per_config.csv": csv_bytes(per_config_table(aggregate)),
     }
-    for name, content in contents.items():
-        unfinished = folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(folder / name)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    return {name: folder / name for name in contents}
-
-
-def json_bytes(value: Any) -> bytes:
-    """Return JSON text with NaN and infinities as null, which other programs can read."""
-    return (json.dumps(_finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    return {name: write_file(folder / name, content) for name, content in contents.items()}
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
     """Return a table as CSV with shortest exact floats and empty cells for missing values."""
     return bytes(table.to_csv(index=False, lineterminator="\n").encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _finite(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -14,8 +14,8 @@ from ...jobs.complementarity.params import LARGEST_SEED, MECHANISMS, PATTERNS, T
 from ...shard.commands.base import run_command
 from ...shard.errors import Exit, QuintetError
 from ...shard.publish import replace_file
+from ..drawing import draw_all
 from . import sources
-from .rendering import render
 from .stored import StoredRun
 from .tables import csv_bytes
 from .visualiser import draw_combined, draw_outcomes, draw_tracker
@@ -88,15 +88,13 @@ def command(
         "seeds": [first, first + seeds - 1],
         "variants": [list(variant) for variant in variants],
     }
-    drawn = render(drawings, folder, made_from, None)
+    drawn = draw_all(drawings, folder, made_from, None)
     replace_file(folder / "seeds.csv", csv_bytes(seed_table(views)))
     for view in views:
         strategic, baseline = view.success_rates
         click.echo(f"{view.label}: success {strategic:.1%}, baseline {baseline:.1%} of {seeds} seeds")
     click.echo(f"{folder}: {', '.join([*(f'{name}.png' for name in drawn.saved), 'seeds.csv'])}")
-    if drawn.failures:
-        listed = "; ".join(f"{name}: {error}" for name, error in drawn.failures.items())
-        raise QuintetError(Exit.RENDER, f"figures failed: {listed}")
+    drawn.need_all()
 
 
 if __name__ == "__main__":

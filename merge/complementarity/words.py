@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from ..page import PageFigure
-from ..style import SavedFigure
-
-
-def shown(figures: Mapping[str, SavedFigure], captions: Mapping[str, str]) -> tuple[PageFigure, ...]:
-    """Return those figures that were drawn, each with its caption."""
-    return tuple(PageFigure(figures[name], text) for name, text in captions.items() if name in figures)
-
 
 def percent(share: float) -> str:
     """Return a share as a percentage with one decimal."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...shard.errors import Exit, QuintetError
-from ..origin import result_facts
+from ..origin import made_from, result_facts
 
 if TYPE_CHECKING:
     import h5py
@@ -32,17 +32,15 @@ def reduce(context: Context, file: h5py.File) -> dict[str, Any]:
 
 def sources(context: Context) -> dict[str, Any]:
     """Return what tables and figures were made from; no host, user or absolute path."""
-    facts = result_facts(context.run.merged(context.phase.name))
-    packages = facts.get("packages") or {}
+    packages = result_facts(context.run.merged(context.phase.name)).get("packages") or {}
     return {
-        "run": context.run.path.resolve().name,
-        "study": context.plan.study,
+        **made_from(context, context.phase.name),
         "mode": context.config.mode,
-        "config_sha256": context.plan.config_sha256,
-        "code_sha256": facts.get("code_sha256"),
-        "git_commit": facts.get("git_commit"),
-        "data_digest": facts.get("list_digest"),
-        **{name: packages[name] for name in ("numpy", "numba") if name in packages},
+        **{
+            name: packages[name]
+            for name in ("numpy", "numba", *(("torch",) if context.config.mode == "neural" else ()))
+            if name in packages
+        },
     }
 
 
@@ -50,17 +48,23 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     """Write tables, figures and the report of a run.
 
     Raises:
-        QuintetError: exit 4, naming the figures that failed; everything else stands.
+        QuintetError: exit 4, naming the figures that failed; exit 1, naming the errors above `neural.max_error`.
+            Everything else stands.
     """
     facts = sources(context)
+    above: list[str] = []
     if context.config.mode == "sweep":
         from .sweep_rendering import render_sweep
 
         drawn = render_sweep(context, figures, tables, report, stamp, facts)
+    elif context.config.mode == "neural":
+        from .neural_rendering import render_neural
+
+        drawn, above = render_neural(context, figures, tables, report, stamp, facts)
     else:
         from .rendering import render_solve
 
         drawn = render_solve(context, figures, tables, report, stamp, facts)
-    if drawn.failures:
-        listed = "; ".join(f"{name}: {error}" for name, error in drawn.failures.items())
-        raise QuintetError(Exit.RENDER, f"figures failed: {listed}")
+    drawn.need_all()
+    if above:
+        raise QuintetError(Exit.CHECK, f"errors above neural.max_error: {'; '.join(above)}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import os
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from ...jobs.synergy.parameters import Layout
 from ...jobs.synergy.summary import strict
 from ...shard.publish import make_folder, replace_file
 from ...shard.synergy.rows import units_of
+from ..exports import json_bytes, write_file
 from .dataset import stored_rows
 
 if TYPE_CHECKING:
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from .sweep import Sweep
 
 PICKLE_PROTOCOL = 4
-
-
-def json_bytes(value: Any) -> bytes:
-    """Return strict JSON, two spaces deep, floats by repr, UTF-8."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def csv_bytes(rows: Sequence[Mapping[str, Any]], stamp: str = "") -> bytes:
@@ -49,17 +43,8 @@ def refreshed(path: Path, content: bytes) -> None:
 
     Without the flush to disk of `replace_file`: there may be thousands, and all of them can be written again.
     """
-    try:
-        if path.read_bytes() == content:
-            return
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    if not path.is_file() or path.read_bytes() != content:
+        write_file(path, content)
 
 
 def summary_rows(sweep: Sweep) -> list[dict[str, Any]]:

@@ -16,10 +16,11 @@ from ...shard.context import Context
 from ...shard.errors import Exit, QuintetError
 from ...shard.publish import replace_file
 from ...shard.run import Run
+from ..drawing import Rendered
+from ..exports import json_bytes
+from ..origin import made_from
 from ..report import incomplete_stamp
-from . import sources
-from .exports import json_bytes
-from .rendering import Rendered, curve_drawings, dimension_drawings, draw
+from .rendering import curve_drawings, dimension_drawings, draw
 from .sweep import NOTHING, Sweep
 from .unfinished import unfinished_runs
 
@@ -56,14 +57,13 @@ def read_raw(path: Path) -> dict[str, Any]:
 
 
 def write_curves(
-    raw: Mapping[str, Any], folder: Path, made_from: Mapping[str, Any], stamp: str | None, n_bins: int, form: str
+    raw: Mapping[str, Any], folder: Path, origins: Mapping[str, Any], stamp: str | None, n_bins: int, form: str
 ) -> Rendered:
     """Write the processed curves and their figures."""
     processed = processed_curves(raw)
     replace_file(folder / PROCESSED, json_bytes(strict(processed)))
-    rendered = draw(curve_drawings(processed, n_bins), folder / "training_curves", made_from, stamp, form)
-    more = draw(dimension_drawings(processed, n_bins), folder, made_from, stamp, form)
-    return Rendered(rendered.saved | more.saved, rendered.failures | more.failures)
+    curves = draw(curve_drawings(processed, n_bins), folder / "training_curves", origins, stamp, form)
+    return curves | draw(dimension_drawings(processed, n_bins), folder, origins, stamp, form)
 
 
 @click.command("extract")
@@ -91,11 +91,11 @@ def command(
     if run is None and output_dir is None:
         raise QuintetError(Exit.USAGE, f"--output-dir: not given; allowed is the folder of {RAW}")
     folder = output_dir or Path(str(run)) / "wandb_data"
-    made_from: dict[str, Any] = {"raw": RAW}
+    origins: dict[str, Any] = {"raw": RAW}
     stamp, n_bins, form = None, 8, "png"
     if run is not None:
         context = context_of(run)
-        made_from, stamp = sources(context), incomplete_stamp(context.run) or None
+        origins, stamp = made_from(context, "train"), incomplete_stamp(context.run) or None
         n_bins, form = context.config.data.n_bins, context.config.report.format
         if not process_only:
             labels = [tag.strip() for text in tags for tag in text.split(",") if tag.strip()]
@@ -104,11 +104,9 @@ def command(
     raw = read_raw(folder / RAW)
     if not raw["runs"]:
         raise QuintetError(Exit.INCOMPLETE, f"{NOTHING}: no unit is {state}")
-    rendered = write_curves(raw, folder, made_from, stamp, n_bins, form)
+    rendered = write_curves(raw, folder, origins, stamp, n_bins, form)
     click.echo(f"{len(raw['runs'])} runs, {len(rendered.saved)} figures: {folder}")
-    if rendered.failures:
-        listed = "; ".join(f"{name}: {error}" for name, error in rendered.failures.items())
-        raise QuintetError(Exit.RENDER, f"figures failed: {listed}")
+    rendered.need_all()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -262,6 +262,3 @@ def label_panels(drawn: Figure, panels: Sequence[Axes], x: str, y: str) -> None:
             entries.setdefault(label, handle)
     if entries:
         drawn.legend(list(entries.values()), list(entries), loc="outside right upper")
-
-
-Drawing = Callable[[], Figure]

@@ -1,11 +1,9 @@
-"""Which figures the study has: drawn one after another, so that a failing one takes no other with it."""
+"""Which figures the study has."""
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,22 +12,15 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from ...jobs.synergy.curves import CURVES, processed_curves, raw_curves, raw_entry
-from ..style import SavedFigure, save
+from ..drawing import Drawing, Rendered, draw_all
+from ..exports import write_file
 from .curve_figures import draw_all_conditions, draw_panels, draw_reconstruction, draw_synergy, levels_of
-from .figures import Drawing, draw_heatmap, draw_prior, draw_summary, draw_trend
+from .figures import draw_heatmap, draw_prior, draw_summary, draw_trend
 from .sweep import Sweep
 
 DPI = 300
 REPORT_CURVE = "predictability/synergy_acc"
 REPORT_FIGURE = "training_curves_synergy_acc_by_dimension"
-
-
-@dataclass
-class Rendered:
-    """Saved figures by name in reading order, and what went wrong (name: error in one line)."""
-
-    saved: dict[str, SavedFigure] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
 
 
 def file_name(metric: str) -> str:
@@ -91,7 +82,7 @@ def dimension_drawings(processed: Mapping[str, Any], n_bins: int = 8) -> dict[st
 def draw(
     drawings: Mapping[str, Drawing], folder: Path, sidecar: Mapping[str, Any], stamp: str | None, form: str = "png"
 ) -> Rendered:
-    """Draw and save figures one by one, keeping one in memory at a time.
+    """Draw and save figures at the resolution of print.
 
     Args:
         drawings: function that draws a figure, by file name.
@@ -100,18 +91,7 @@ def draw(
         stamp: warning on each figure, or None.
         form: "svg" adds SVG files to PNG and PDF, which there always are.
     """
-    rendered = Rendered()
-    for name, make in drawings.items():
-        try:
-            drawn = make()
-            rendered.saved[name] = save(drawn, folder, name, DPI, sidecar, stamp)
-            if form == "svg":
-                save_svg(drawn, folder / f"{name}.svg")
-        except OSError:
-            raise
-        except Exception as error:
-            rendered.failures[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return rendered
+    return draw_all(drawings, folder, sidecar, stamp, DPI, save_svg if form == "svg" else None)
 
 
 def save_svg(drawn: Figure, path: Path) -> None:
@@ -119,9 +99,4 @@ def save_svg(drawn: Figure, path: Path) -> None:
     image = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "quintet"}):
         drawn.savefig(image, format="svg", metadata={"Date": None, "Creator": None})
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(image.getvalue())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_file(path.with_name(f"{path.name}.svg"), image.getvalue())

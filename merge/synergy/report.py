@@ -8,7 +8,8 @@ from typing import Any
 from ...jobs.synergy.conditions import scale_text
 from ...jobs.synergy.prior import CONTRADICTS, SUPPORTS
 from ...jobs.synergy.statistics import summarise
-from ..page import PageFigure, Report, Section, markdown_table
+from ..drawing import shown
+from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
 from .figures import title_of
 from .rendering import REPORT_FIGURE, file_name
@@ -37,11 +38,6 @@ def study_report(
     sections = [_question(sweep), _answer(sweep, figures), _learned(sweep, figures)]
     sections += [_metrics(sweep, figures), _comparisons(sweep), _checks(sweep, figures), _limits(sweep, val_mse)]
     return Report(TITLE, (*sections, _run(sweep, facts)), stamp)
-
-
-def shown(figures: Mapping[str, SavedFigure], captions: Mapping[str, str]) -> tuple[PageFigure, ...]:
-    """Return the figures that were drawn, with their captions."""
-    return tuple(PageFigure(figures[name], text) for name, text in captions.items() if name in figures)
 
 
 def interval(summary: Mapping[str, Any] | None, digits: int = 2) -> str:

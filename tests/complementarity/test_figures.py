@@ -16,9 +16,10 @@ from quintet.jobs.complementarity.config_view import config_view
 from quintet.jobs.complementarity.search_analysis import importance, trials_frame
 from quintet.merge.complementarity import figures, visualiser
 from quintet.merge.complementarity.findings import SearchFindings
-from quintet.merge.complementarity.rendering import render, search_drawings, study_drawings
+from quintet.merge.complementarity.rendering import search_drawings, study_drawings
 from quintet.merge.complementarity.report import study_report
 from quintet.merge.complementarity.tables import trajectory_arrays, write_tables
+from quintet.merge.drawing import draw_all
 from quintet.merge.page import PageFigure, Report, Section, markdown_table, report_html, report_markdown, write_report
 from quintet.merge.style import SavedFigure, figure, save
 
@@ -120,7 +121,7 @@ def test_a_failing_figure_takes_no_other_with_it(tmp_path: Path) -> None:
     def broken() -> Figure:
         raise ArithmeticError("no numbers\nat all")
 
-    done = render({"first": broken, "second": small}, tmp_path, SIDECAR, None)
+    done = draw_all({"first": broken, "second": small}, tmp_path, SIDECAR, None)
     assert done.failures == {"first": "ArithmeticError: no numbers"}
     assert list(done.saved) == ["second"]
 
@@ -221,7 +222,9 @@ class Tags(html.parser.HTMLParser):
 def page_of(tmp_path: Path) -> tuple[Report, dict[str, SavedFigure]]:
     """The sample's report with one figure."""
     frame = trials(60)
-    saved = render({"aggregated_complementarity": small, "search_history": small}, tmp_path / "figures", SIDECAR, None)
+    saved = draw_all(
+        {"aggregated_complementarity": small, "search_history": small}, tmp_path / "figures", SIDECAR, None
+    )
     search = SearchFindings(frame, importance(frame, SPACE), 50)
     return study_report(aggregate(), "session", saved.saved, SIDECAR, search), saved.saved
 

@@ -2,84 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator
+from ...kernel_cache import cache_for, compiled
+from ...kernel_cache import compiled_entry as cached_entry
 
 HERE = Path(__file__).parent
-SOURCES = (*sorted(HERE.glob("*.py")), HERE.parent / "octants.py", HERE.parent / "params.py")
-SOURCES_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
+STUDY = HERE.parent
+SOURCES = (*sorted(HERE.glob("*.py")), *sorted(STUDY.glob("*_kernel.py")), STUDY / "octants.py", STUDY / "params.py")
+CACHE = cache_for(SOURCES)
 
-
-def cache_folders() -> list[Path]:
-    """Return where machine code may be kept, best first: the named folder, the user's cache, a temporary one."""
-    named = os.environ.get("QUINTET_KERNEL_CACHE")
-    home = os.environ.get("HOME")
-    fallback = Path(tempfile.gettempdir()) / f"quintet-kernels-{os.getuid()}"
-    return [Path(named)] if named else [*([Path(home) / ".cache" / "quintet"] if home else []), fallback]
-
-
-class SourcesLocator(UserProvidedCacheLocator):  # type: ignore[misc]
-    """A folder named by the sources' digest: every copy of these sources shares it, wherever the copy lies."""
-
-    def __init__(self, py_func: Any, py_file: str) -> None:
-        super().__init__(py_func, py_file)
-        for folder in cache_folders():
-            self._cache_path = str(folder / SOURCES_DIGEST[:16])
-            try:
-                self.ensure_cache_path()
-            except OSError:
-                continue
-            break
-
-    @classmethod
-    def from_function(cls, py_func: Any, py_file: str) -> Any:
-        """Return a locator for a function, whatever numba's own cache folder is set to."""
-        return super(UserProvidedCacheLocator, cls).from_function(py_func, py_file)
-
-
-class KernelCacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
-    """How compiled functions are stored, in the folder of `SourcesLocator`."""
-
-    _locator_classes = [SourcesLocator, *CompileResultCacheImpl._locator_classes]  # noqa: RUF012
-
-
-class KernelCache(FunctionCache):  # type: ignore[misc]
-    """Machine code on disk that is valid for these sources only, shared by all copies of them.
-
-    numba looks at the file of the entry function alone; what the entry calls and the constants it bakes in stand
-    in other files, so their digest joins the key.
-    """
-
-    _impl_class = KernelCacheImpl
-
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (*super()._index_key(sig, codegen), SOURCES_DIGEST)
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return stored machine code; say in the log where there is none for this CPU."""
-        found = super().load_overload(sig, target_context)
-        if found is None:
-            logging.getLogger("quintet").warning(
-                "%s: no machine code for this CPU in %s; compiling it now", self._py_func.__name__, self.cache_path
-            )
-        return found
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile with numpy's error model: IEEE results, no exceptions, no fast-math, callable without the lock."""
-    return numba.njit(error_model="numpy", boundscheck=False, nogil=True, forceinline=True)(function)
+__all__ = ["compiled", "compiled_entry"]
 
 
 def compiled_entry(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; its machine code is kept on disk between processes."""
-    dispatcher = compiled(function)
-    dispatcher._cache = KernelCache(function)
-    return dispatcher
+    return cached_entry(function, CACHE)
