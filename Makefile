@@ -45,15 +45,15 @@ demo: setup model ## run every study in miniature and list its figures
 	done
 
 test: lint model ## quick tests
-	$(PYTEST) -m "not slow and not slurm and not chaos"
+	$(PYTEST) -m "not slow and not slurm and not chaos and not containers"
 
 test-slurm: setup ## tests on a real private Slurm
 	$(PYTEST) -m slurm tests/slurm
 
 test-containers: setup ## build both images in the light variant and run in them, also under a real Slurm
-	$(PYTEST) -m slow tests/containers
+	$(PYTEST) -m containers tests/containers
 
-test-all: lint model ## all tests: slow science, real Slurm, chaos
+test-all: lint model ## all tests: slow science, real Slurm, chaos, containers
 	$(PYTEST)
 
 lint: setup ## ruff, mypy, shellcheck
@@ -68,8 +68,8 @@ plan: setup ## plan CONFIG
 submit local status verify: setup ## these verbs on RUN
 	bin/$@ $(RUN)
 
-merge: setup ## merge RUN; ALLOW_MISSING=1 goes on without what is missing
-	bin/merge $(RUN) $(if $(ALLOW_MISSING),--allow-missing)
+merge: setup ## merge RUN, or every run below runs/; ALLOW_MISSING=1 goes on without what is missing
+	bin/merge $(or $(RUN),--all) $(if $(ALLOW_MISSING),--allow-missing)
 
 # IMAGE_OPTIONS and SIF_OPTIONS go to the builder as they are, e.g. SIF_OPTIONS=--fakeroot where root builds.
 image: ## OCI image IMAGE by buildah, podman or docker (VARIANT=light, BASE_IMAGE, TORCH_SPEC, EXTRA_PIP_ARGS, KERNEL_CPU)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ..shard.commands.base import run_command
+from ..shard.errors import Exit
 from ..shard.run import Run
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 
 @click.command("merge")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.argument("phase", required=False)
+@click.option("--all", "every", is_flag=True, help="Merge every run below the folder RUN (runs/ where none is named).")
 @click.option("--allow-missing", is_flag=True, help="Go on without what is missing, and stamp every figure and table.")
 @click.option(
     "--verify",
@@ -39,12 +41,28 @@ if TYPE_CHECKING:
 )
 @click.option("--crate", is_flag=True, help="Also describe the run as an RO-Crate (ro-crate-metadata.json).")
 def merge(
-    run: Path, phase: str | None, allow_missing: bool, verify: str, level: bool, index: int | None, crate: bool
-) -> None:
+    run: Path | None,
+    phase: str | None,
+    every: bool,
+    allow_missing: bool,
+    verify: str,
+    level: bool,
+    index: int | None,
+    crate: bool,
+) -> int:
     """Merge PHASE of RUN, or all phases in order up to the first incomplete one, and render the report."""
     from .crate import write_crate
+    from .many import merge_many
     from .phase import Request, merge_run
 
+    if every:
+        if phase is not None or level or index is not None:
+            raise click.UsageError("--all merges whole runs: no PHASE, --level or --index with it")
+        flags = {"--allow-missing": allow_missing, "--crate": crate}
+        options = [f"--verify={verify}", *(name for name, given in flags.items() if given)]
+        return merge_many(run or Path("runs"), options, click.echo)
+    if run is None:
+        raise click.UsageError("RUN: not given; --all merges every run below runs/")
     opened = Run.opened(run)
     if level or index is not None:
         from .level import reduce_runs
@@ -53,10 +71,11 @@ def merge(
             raise click.UsageError("--level needs PHASE and allows neither --allow-missing nor --index without it")
         task = os.environ.get("SLURM_ARRAY_TASK_ID", "")
         reduce_runs(opened, phase, int(task) if index is None and task.isdecimal() else index, say)
-        return
+        return Exit.OK
     merge_run(opened, phase, Request(allow_missing, cast("Depth", verify)), say)
     if crate:
         say(f"crate: {write_crate(opened)}")
+    return Exit.OK
 
 
 def say(line: str) -> None:

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..shard.errors import Exit, QuintetError
@@ -25,6 +26,7 @@ QUEUE_FULL = re.compile(
     r"QOSMaxSubmitJob\w*|AssocMaxSubmitJob\w*|\w*MaxSubmitJobsPer\w*|Job violates accounting/QOS policy|MaxJobCount"
 )
 ARRAY_TOO_LARGE = re.compile(r"Invalid job array specification")
+SEPARATOR = "\x1f"
 ENDED = frozenset({"COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"})
 
 
@@ -34,6 +36,15 @@ class QueueFullError(Exception):
 
 class ArrayTooLargeError(Exception):
     """Slurm refused an array because its highest index is too large."""
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A job or array of the user that has not ended: id, folder where it was handed in, script with arguments."""
+
+    job: str
+    folder: str
+    command: str
 
 
 class Desk(Protocol):
@@ -135,6 +146,24 @@ class Slurm:
         known = sorted(set(jobs))
         if known:
             self._call(["scancel", "--state=PENDING", *known])
+
+    def handed_in(self) -> list[Handed]:
+        """Return every job and array of this user that has not ended."""
+        lines = self._read(
+            ["squeue", "-h", "-u", getpass.getuser(), "-o", SEPARATOR.join(("%F", "%Z", "%o"))]
+        ).splitlines()
+        found = dict.fromkeys(line.strip() for line in lines if line.count(SEPARATOR) == 2)
+        return [Handed(*line.split(SEPARATOR)) for line in found]
+
+    def cancel_all(self, jobs: Iterable[str]) -> None:
+        """Cancel the given jobs, pending or running.
+
+        Raises:
+            QuintetError: 69 where the controller does not answer.
+        """
+        known = sorted(set(jobs))
+        if known:
+            self._read(["scancel", *known])
 
     def largest_array(self) -> int:
         """Return MaxArraySize - 1, or less where the scheduler caps the number of elements."""

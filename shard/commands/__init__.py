@@ -8,11 +8,13 @@ import sys
 VERBS = {
     "plan": "quintet.shard.commands.plan",
     "submit": "quintet.slurm",
+    "cancel": "quintet.slurm.cancel",
     "shard": "quintet.shard.commands.shard",
     "local": "quintet.shard.commands.local",
     "status": "quintet.shard.commands.status",
     "missing": "quintet.shard.commands.missing",
     "merge": "quintet.merge",
+    "compare": "quintet.merge.compare",
     "verify": "quintet.shard.commands.verify",
     "doctor": "quintet.shard.commands.doctor",
     "clean": "quintet.shard.commands.clean",

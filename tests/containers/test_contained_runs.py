@@ -17,7 +17,7 @@ from quintet.shard.run import Run
 from ..house import PROJECT, payloads
 from .runtime import ORDINARY, Apptainer, Outside, as_user, open_folder, owned
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.containers
 WARM = PROJECT / "configs" / "complementarity" / "warm.yaml"
 LONGEST_START = 1.5  # seconds more than outside
 

@@ -17,7 +17,7 @@ from ..house import PROJECT, House, payloads
 from ..slurm.cluster import Cluster, absent, running_cluster
 from .runtime import Apptainer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.containers
 DEMO = PROJECT / "configs" / "complementarity" / "warm.yaml"
 # Enough seeds that an element is met in the middle of its work.
 LONG = (

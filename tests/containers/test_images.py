@@ -13,7 +13,7 @@ from ..house import PROJECT
 from .oci import Engine
 from .runtime import Apptainer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.containers
 LARGEST = {"light": (1.2e9, 0.6e9), "full": (2.2e9, 1.0e9)}[os.environ.get("QUINTET_TEST_VARIANT", "light")]
 
 
