@@ -43,6 +43,7 @@ demo: setup model ## run every study in miniature and list its figures
 	  echo; echo "$$run: figures and report"; \
 	  ls $$run/figures/*.png $$run/report/report.html; \
 	done
+	@echo; echo "all of them on one page:"; bin/index runs
 
 test: lint model ## quick tests
 	$(PYTEST) -m "not slow and not slurm and not chaos and not containers"

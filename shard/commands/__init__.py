@@ -14,6 +14,7 @@ VERBS = {
     "status": "quintet.shard.commands.status",
     "missing": "quintet.shard.commands.missing",
     "merge": "quintet.merge",
+    "index": "quintet.merge.index",
     "compare": "quintet.merge.compare",
     "verify": "quintet.shard.commands.verify",
     "doctor": "quintet.shard.commands.doctor",
