@@ -40,6 +40,12 @@ from .watch import until_done
 )
 @click.option("--allow-code-drift", "drift", is_flag=True, help="Let an image run whose code is not the planned.")
 @click.option(
+    "--max-cpu-hours",
+    "cap",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Submit nothing more once the run has used so many (else the site's max_cpu_hours).",
+)
+@click.option(
     "--poll",
     type=click.IntRange(min=10),
     default=30,
@@ -56,6 +62,7 @@ def command(
     stay: bool,
     container: str | None,
     drift: bool,
+    cap: float | None,
     poll: int,
 ) -> int:
     """Submit RUN to Slurm: an array per phase, its merge behind it, the next phase behind that merge.
@@ -64,7 +71,7 @@ def command(
     on queued jobs kept something out: repeat it later.
     """
     planned = Run.opened(run)
-    wishes = Wishes(phase, missing_only, throttle, auto_resubmit, container, drift)
+    wishes = Wishes(phase, missing_only, throttle, auto_resubmit, container, drift, cap)
     if dry_run and stay:
         raise click.UsageError("--dry-run and --until-done exclude each other")
     if dry_run:

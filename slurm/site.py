@@ -86,7 +86,8 @@ class Site(BaseModel):
     """What stands in the site file.
 
     `max_submit` counts queued and running array elements and jobs of the user, as Slurm's limit does.  `max_mem_mb`
-    caps the memory that a retry after an out-of-memory kill asks for.  `container` is the image that jobs run in unless
+    caps the memory that a retry after an out-of-memory kill asks for.  `max_cpu_hours` is what a run may have
+    used before nothing more of it is submitted.  `container` is the image that jobs run in unless
     a submission names another; `container_binds` are seen in it read-only, and GPUs as `container_gpu` says.
     """
 
@@ -101,6 +102,7 @@ class Site(BaseModel):
     container_gpu: Literal["nvidia", "amd"] = "nvidia"
     max_submit: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     max_mem_mb: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    max_cpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     lock_kind: Literal["flock", "strict"] = "flock"
     extra: Annotated[list[Annotated[str, AfterValidator(check_extra)]], Field(max_length=50)] = []
     scratch: Folder | None = None

@@ -16,8 +16,10 @@ from ..shard.errors import Exit, QuintetError
 from ..shard.lock import study_lock
 from ..shard.missing import missing_of
 from ..shard.partial import read_card
+from ..shard.progress import progress_of
 from ..shard.publish import make_folder, replace_file
 from ..shard.run import Plan, Run
+from ..shard.scheduler import QueueView
 from .journal import Entry, Journal
 from .queue import ArrayTooLargeError, Desk, QueueFullError, Rehearsal
 from .retry import Verdict, attempts_of, killed_jobs, verdicts
@@ -37,6 +39,7 @@ class Wishes:
     rounds: int = 0
     container: str | None = None
     drift: bool = False
+    max_cpu_hours: float | None = None
 
 
 @dataclass
@@ -375,6 +378,19 @@ def site_of(run: Run) -> Site:
     return read_site(run.plan_folder / "site.yaml")
 
 
+def hold_to_cap(run: Run, cap: float | None) -> None:
+    """Raise where a run's attempts have used its CPU hours; what is queued or running goes on."""
+    if cap is None:
+        return
+    used = sum(progress_of(run, run.plan(name), QueueView()).cpu_h for name in run.phases())
+    if used >= cap:
+        raise QuintetError(
+            Exit.CHECK,
+            f"{run.path}: {used:.3g} CPU hours are used of at most {cap:g}, nothing is submitted "
+            "(--max-cpu-hours, else max_cpu_hours of plan/site.yaml)",
+        )
+
+
 def submit(run: Run, desk: Desk, wishes: Wishes, say: Callable[[str], None] = print) -> Outcome:
     """Hand in what a run lacks: arrays, merges behind them, later phases behind those.  Repeating it doubles nothing.
 
@@ -386,9 +402,11 @@ def submit(run: Run, desk: Desk, wishes: Wishes, say: Callable[[str], None] = pr
 
     Raises:
         QuintetError: 2 where the plan or site holds a value that may not stand in a batch script or Slurm refuses the
-            job, 65 where `wishes.phase` follows a phase without a result, 69 where Slurm does not answer.
+            job, 65 where `wishes.phase` follows a phase without a result, 69 where Slurm does not answer, 1 where the
+            run has used the CPU hours that it may.
     """
     site = site_of(run)
+    hold_to_cap(run, wishes.max_cpu_hours or site.max_cpu_hours)
     if isinstance(desk, Rehearsal):
         return Chain(run, site, desk, wishes, say).submit()
     with study_lock(run.path / "submissions.lock", site.lock_kind):

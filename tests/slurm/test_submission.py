@@ -364,3 +364,25 @@ def test_watching_ends_when_all_is_merged(tmp_path: Path) -> None:
 
     assert until_done(run, desk, Wishes(), 30.0, quiet, some_finish) == Exit.OK
     assert shards_of(run, "simulate-2.map") == [1]
+
+
+@pytest.mark.parametrize(("cap", "site", "refused"), [(None, 1.0, True), (1.5, 1.0, False), (0.9, 2, True)])
+def test_a_run_that_used_its_cpu_hours_is_not_handed_in_again_and_what_is_queued_stays(
+    tmp_path: Path, cap: float | None, site: float, refused: bool
+) -> None:
+    run = planned(tmp_path / "run", plan("simulate", 3), site=f"max_cpu_hours: {site}\n")
+    desk = Desk()
+    submit(run, desk, Wishes(max_cpu_hours=5), quiet)
+    queued = dict(desk.alive)
+    for shard in range(2):
+        record_attempt(run, "simulate", shard, None)
+        ended = {"attempt": "t0", "event": "end", "rc": 75, "reason": "", "cpu_s": 1800.0}
+        with run.attempt_file("simulate", shard).open("a") as file:
+            file.write(json.dumps(ended) + "\n")
+    if refused:
+        with pytest.raises(QuintetError, match=r"1 CPU hours are used of at most .*--max-cpu-hours") as caught:
+            submit(run, desk, Wishes(max_cpu_hours=cap), quiet)
+        assert caught.value.code is Exit.CHECK
+    else:
+        submit(run, desk, Wishes(max_cpu_hours=cap), quiet)
+    assert (desk.alive, desk.cancelled) == (queued, [])
