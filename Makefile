@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest
+TEST_JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 BUILD_ARGUMENTS = $(foreach name,VARIANT TORCH_SPEC EXTRA_PIP_ARGS KERNEL_CPU VERSION COMMIT,$(if $($(name)),--build-arg "$(name)=$($(name))"))
 VARIANT ?= full
 VERSION = $(shell sed -n 's/^SUITE_VERSION = "\(.*\)"/\1/p' shard/provenance.py)
@@ -45,8 +46,8 @@ demo: setup model ## run every study in miniature and list its figures
 	done
 	@echo; echo "all of them on one page:"; bin/index runs
 
-test: lint model ## quick tests
-	$(PYTEST) -m "not slow and not slurm and not chaos and not containers"
+test: lint model ## quick tests, TEST_JOBS at a time
+	$(PYTEST) -n $(TEST_JOBS) --dist loadfile -m "not slow and not slurm and not chaos and not containers"
 
 test-slurm: setup ## tests on a real private Slurm
 	$(PYTEST) -m slurm tests/slurm
