@@ -54,7 +54,6 @@ def reduce_runs(run: Run, phase: str, number: int | None, say: Say) -> None:
 
 def reduce_run(context: Context, inputs: str, number: int, shards: list[Tile], say: Say) -> None:
     """Verify one run of shards, reduce it, and publish what comes out."""
-    started, clock = utc_now(), time.monotonic()
     run, plan, phase = context.run, context.plan, context.phase
     lo, hi = shards[0][1][0], shards[-1][1][1]
     standing = Standing(blocks=hi - lo)
@@ -68,7 +67,33 @@ def reduce_run(context: Context, inputs: str, number: int, shards: list[Tile], s
             f"phase {phase.name}: run {number} lacks {len(standing.lacking)} of {len(shards)} shards; "
             f"bin/missing {run.path} {phase.name} names them",
         )
-    units = sum(piece.units for piece in standing.pieces)
+    path = reduced_file(run, phase.name, number)
+    card = published(context, inputs, standing, moments, (lo, hi), number, path)
+    say(f"{phase.name}: {len(shards)} partials, {card.units} units -> {path.relative_to(run.path)}")
+
+
+def published(
+    context: Context,
+    inputs: str,
+    standing: Standing,
+    moments: Moments | None,
+    blocks: tuple[int, int],
+    number: int,
+    path: Path,
+) -> Card:
+    """Publish what shards come to as one partial; return its card.
+
+    Args:
+        context: their phase.
+        inputs: digest of its inputs.
+        standing: the shards, all of them whole.
+        moments: their statistics, None where the phase has none.
+        blocks: the range of blocks that they cover.
+        number: the number on the card.
+        path: where to.
+    """
+    started, clock = utc_now(), time.monotonic()
+    plan, units = context.plan, sum(piece.units for piece in standing.pieces)
     with tempfile.TemporaryDirectory(prefix="quintet-level-", dir=scratch_base()) as scratch:
         draft = Draft(Path(scratch))
         try:
@@ -77,10 +102,9 @@ def reduce_run(context: Context, inputs: str, number: int, shards: list[Tile], s
                 draft.write("stats", np.stack([triples for _, _, triples in nodes]))
                 draft.write("nodes", np.array([node[:2] for node in nodes], dtype="i8"))
             write_rows(context, standing, draft)
-            meta = {**result_meta(context, standing, inputs, started, clock), "lo": lo, "hi": hi, "units": units}
-            card = Card(plan.study, plan.phase, number, lo, hi, plan.config_sha256[:16], inputs, units=units)
-            path = reduced_file(run, phase.name, number)
-            draft.publish(path, card, meta | {"traces": standing.traces()})
+            place = {"lo": blocks[0], "hi": blocks[1], "units": units, "traces": standing.traces()}
+            meta = result_meta(context, standing, inputs, started, clock) | place
+            card = Card(plan.study, plan.phase, number, *blocks, plan.config_sha256[:16], inputs, units=units)
+            return draft.publish(path, card, meta)
         finally:
             draft.close()
-    say(f"{phase.name}: {len(shards)} partials, {units} units -> {path.relative_to(run.path)}")

@@ -15,7 +15,7 @@ import h5py
 
 PROJECT = Path(__file__).resolve().parent.parent
 TOY = PROJECT / "tests" / "toy"
-VERBS = {"submit": "quintet.slurm", "merge": "quintet.merge"}
+VERBS = {"submit": "quintet.slurm", "merge": "quintet.merge", "pack": "quintet.merge.pack"}
 
 
 def build_house(folder: Path) -> Path:

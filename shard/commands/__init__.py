@@ -16,6 +16,7 @@ VERBS = {
     "merge": "quintet.merge",
     "index": "quintet.merge.index",
     "compare": "quintet.merge.compare",
+    "pack": "quintet.merge.pack",
     "verify": "quintet.shard.commands.verify",
     "doctor": "quintet.shard.commands.doctor",
     "clean": "quintet.shard.commands.clean",
