@@ -41,7 +41,7 @@ def render(context: Context) -> bool:
     """Render figures, tables and report of the run; False where the study has no report.
 
     Raises:
-        QuintetError: exit 4 where rendering fails; the results stand.
+        QuintetError: exit 4 where rendering fails, 1 where the study finds the results not good enough; they stand.
     """
     run, module = context.run, study_merge(context.plan.study)
     if module is None or not hasattr(module, "render"):
@@ -52,7 +52,7 @@ def render(context: Context) -> bool:
     try:
         module.render(context, *folders, incomplete_stamp(run))
     except Exception as error:
-        if exit_of(error) in {Exit.CANNOT_WRITE, Exit.IO}:
+        if exit_of(error) in {Exit.CANNOT_WRITE, Exit.IO, Exit.CHECK}:
             raise
         text = " ".join(str(error).split()) or type(error).__name__
         raise QuintetError(

@@ -122,15 +122,16 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
             renewed = time.monotonic()
 
     path = element.run.trial_file(plan.phase, claim.number)
+    checkpoints = Checkpoints(element.run, plan, element.inputs, claim.number, 1)
     standing = examine(path, claim.number, plan, element.inputs, "fast", (claim.number, claim.number + 1))
     if standing.reason is None and standing.card is not None:
         published = believed(path, standing.card.pd)
         if published is not None:
             # an earlier attempt published it and died before it was told
             store.tell(claim, published)
+            checkpoints.drop()
             return
         set_aside(path, element.quarantine)
-    checkpoints = Checkpoints(element.run, plan, element.inputs, claim.number, 1)
     begun = time.monotonic()
     task = work.trial(claim.number, claim.parameters)
     result = trial_columns(

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from .neural.run_settings import NeuralRun
 from .params import Params, Weights, with_discounts
 from .samples import PARAMETERS, Prior
 from .solver import DEFAULT_ROW_CHUNK
@@ -60,7 +61,7 @@ class Inputs(Section):
 class Slab(Section):
     """How levels are cut into parts that separate processes compute."""
 
-    rows: int = Field(65536, ge=1, description="Rows per block.")
+    rows: int = Field(65536, ge=1, description="Rows per block; with --neural: training rows per level.")
     head_levels: int = Field(8, ge=1, description="Small levels that one process computes in one phase.")
 
 
@@ -192,6 +193,7 @@ class Config(Section):
     max_states: int | None = Field(None, ge=1, description="Stop the expansion beyond so many states.")
     slab: Slab | None = None
     sweep: Sweep | None = None
+    neural: NeuralRun | None = None
     rollouts: int = Field(20, ge=0, description="Episodes to play; 0: none.")
     rollout_seed: int = Field(42, ge=0, lt=2**63, description="Seed of the episodes.")
     fps: float = Field(3.0, gt=0.0, allow_inf_nan=False, description="Frames per second.")
@@ -200,6 +202,9 @@ class Config(Section):
     quiet: bool = Field(False, description="No progress output.")
     worlds: tuple[FrozenWorld, ...] = Field((), description="Filled in by planning: the worlds of the run.")
     world_of: tuple[int, ...] = Field((), description="Filled in by planning: the world of each problem.")
+    level_sizes: tuple[tuple[int, ...], ...] = Field(
+        (), description="Filled in by planning in mode neural: states of each problem's levels, as far as counted."
+    )
 
     @field_validator("grid", mode="before")
     @classmethod
@@ -226,6 +231,10 @@ class Config(Section):
             raise ValueError(f"slab: belongs to mode slab; mode is {self.mode}")
         if self.sweep is not None and self.mode != "sweep":
             raise ValueError(f"sweep: belongs to mode sweep; mode is {self.mode}")
+        if self.neural is not None and self.mode != "neural":
+            raise ValueError(f"neural: belongs to mode neural; mode is {self.mode}")
+        if self.inputs.exact_run is not None and self.mode != "neural":
+            raise ValueError(f"inputs.exact_run: belongs to mode neural; mode is {self.mode}")
         if self.problems and self.mode not in ("solve", "neural"):
             raise ValueError(f"problems: belongs to modes solve and neural; mode is {self.mode}")
         takes_grid = self.mode in ("solve", "neural") or (self.sweep is not None and self.sweep.sampler == "grid")
@@ -235,12 +244,18 @@ class Config(Section):
             raise ValueError("rollouts: need the policies; set keep_policies to robot or all, or rollouts to 0")
         if self.mode == "slab":
             self.slab = self.slab or Slab()
+        if self.mode == "neural":
+            self.neural = self.neural or NeuralRun()
+            if self.inputs.exact_run is not None and not self.neural.validates:
+                raise ValueError("inputs.exact_run: needs neural.validate: true, which compares with it")
         if self.mode == "sweep":
             self.sweep = self.sweep or Sweep()
             self._check_sweep_grid(self.sweep)
         else:
             for problem in self.resolved_problems():
                 _ = problem_params(problem)
+                if self.mode == "neural":
+                    _check_storage(problem)
         return self
 
     def _check_sweep_grid(self, sweep: Sweep) -> None:
@@ -265,6 +280,14 @@ class Config(Section):
             for point in itertools.product(*grid.values()):
                 chosen = problem.model_dump(exclude_none=True) | dict(zip(grid, point, strict=True))
                 yield _overridden(base, chosen)
+
+
+def _check_storage(problem: dict[str, Any]) -> None:
+    """Refuse what says how exact tables are stored; fitted values have none."""
+    for name in ("storage_dtype", "spill", "spill_dir", "compression", "keep_policies"):
+        usual = Config.model_fields[name].default
+        if problem.get(name, usual) != usual:
+            raise ValueError(f"{name}: found {problem[name]!r}; it belongs to modes solve and slab, not to neural")
 
 
 def json_values(value: Any) -> Any:

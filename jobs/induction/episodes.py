@@ -8,15 +8,19 @@ order, the robots' profile, and the chance outcome (always drawn).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import StateGraph
+from .expansion import Keys
+from .graph import StateGraph, attained_goals
 from .kernel.backward import Rows
 from .levels import Values, backward, entering_tables, model_of, terminal_tables
-from .packing import State
+from .packing import AGENT_FIELDS, State
+from .params import Params
 from .solution import Solution
+from .world import World
 
 TOGGLE = 6
 
@@ -87,6 +91,35 @@ def state_values(graph: StateGraph, solution: Solution, t: int, row: int) -> Val
     return backward(model, rows, following, graph.human_cell[row : row + 1], graph.attained, keeps_pi_h=True)
 
 
+class Walk(Protocol):
+    """Where an episode is, and what its state is worth; it begins in the initial state."""
+
+    def values(self, t: int) -> Values:
+        """Return values and policies of the state at level t, one row, pi_h for each goal included."""
+        ...
+
+    def move(self, profile: int, uniform: float) -> Keys:
+        """Go on to the successor under a joint action, chance decided by the draw; return its key, u8 [w]."""
+        ...
+
+
+class GraphWalk:
+    """A walk over the states of a solved graph."""
+
+    def __init__(self, graph: StateGraph, solution: Solution) -> None:
+        self._graph, self._solution, self._row = graph, solution, 0
+
+    def values(self, t: int) -> Values:
+        """Return values and policies of the state."""
+        return state_values(self._graph, self._solution, t, self._row)
+
+    def move(self, profile: int, uniform: float) -> Keys:
+        """Go on; return the successor's key."""
+        self._row = _successor(self._graph, self._row, profile, uniform)
+        key: Keys = self._graph.keys[self._row]
+        return key
+
+
 def rollout(
     graph: StateGraph,
     solution: Solution,
@@ -110,18 +143,41 @@ def rollout(
         ValueError: the policies were not kept, or the action set has no toggle.
     """
     solution.require_policies()
-    world = graph.world
-    n_humans, n_actions = len(world.humans), world.n_actions
+    return walked(
+        GraphWalk(graph, solution),
+        graph.world,
+        solution.params,
+        solution.max_steps,
+        index,
+        seed=seed,
+        others_marginal=others_marginal,
+        human_always_toggles=human_always_toggles,
+    )
+
+
+def walked(
+    walk: Walk,
+    world: World,
+    params: Params,
+    max_steps: int,
+    index: int,
+    *,
+    seed: int,
+    others_marginal: bool,
+    human_always_toggles: bool,
+) -> Rollout:
+    """Play one episode of a walk; arguments and errors as `rollout`."""
+    n_humans, n_actions, packing = len(world.humans), world.n_actions, world.packing
     if human_always_toggles and n_actions <= TOGGLE:
         raise ValueError("human_always_toggles needs the action set ObjectActions")
     draws = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
-    weights = solution.params.weights(len(world.goals), world.has_goal_list)
+    weights = params.weights(len(world.goals), world.has_goal_list)
     goals = tuple(drawn(draws.random(), weights) for _ in range(n_humans))
-    row = 0
+    is_attained = attained_goals(world)
     attained: list[int | None] = [None] * n_humans
     states, profiles = [world.initial_state], []
-    for t in range(solution.max_steps):
-        values = state_values(graph, solution, t, row)
+    for t in range(max_steps):
+        values = walk.values(t)
         actions = [0] * world.n_agents
         for h, agent in enumerate(world.humans):
             follows = not others_marginal or h == index % n_humans
@@ -131,11 +187,11 @@ def rollout(
         for k, agent in enumerate(world.robots):
             actions[agent] = robot // n_actions ** (len(world.robots) - 1 - k) % n_actions
         profile = sum(action * n_actions**agent for agent, action in enumerate(actions))
-        row = _successor(graph, row, profile, draws.random())
+        key = walk.move(profile, draws.random())[None, :]
         profiles.append(profile)
-        states.append(world.packing.state(t + 1, world.packing.vectors(graph.keys[row : row + 1])[0]))
-        for h in range(n_humans):
-            if attained[h] is None and graph.attained[graph.human_cell[row, h], goals[h]]:
+        states.append(packing.state(t + 1, packing.vectors(key)[0]))
+        for h, agent in enumerate(world.humans):
+            if attained[h] is None and is_attained[int(packing.field(key, AGENT_FIELDS * agent)[0]), goals[h]]:
                 attained[h] = t + 1
     return Rollout(goals, tuple(states), tuple(profiles), tuple(attained))
 

@@ -2,7 +2,8 @@
 
 The gates are those of a direction that may be used: the gap between high and low answers rises strictly with the dose,
 by at least 0.4 nats per token from -1 to +1 and by more than along random directions of the same length; at most a
-quarter of the items moves the wrong way; no other trait moves more; answers lose at most 0.25 nats per token.
+quarter of the items moves the wrong way; no other trait moves more; answers lose at most 0.25 nats per token, in the
+mean of -1 and +1.
 """
 
 from __future__ import annotations
@@ -136,6 +137,6 @@ def gates(found: Evaluation, trait: str) -> dict[str, bool]:
         "beyond_random": bool(abs(shift.mean()) > np.abs(found.random).max()),
         "wrong_way": bool((shift < 0).mean() <= MOST_WRONG),
         "bleed": bool(int(np.argmax(np.abs(found.bleed))) == own),
-        "fluency": bool(found.loss.max() <= MOST_LOSS),
+        "fluency": bool(found.loss.mean() <= MOST_LOSS),
         "judge": bool(judge_z(found.judge) >= LEAST_Z),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,14 @@ from ...jobs.induction.episodes import Rollout, rollouts
 from ..exports import write_file
 from .board import AGENT_COLOURS, BLOCK_COLOUR, GROUND, ROCK_COLOUR, TRIANGLES, WALL_COLOUR
 from .policy_map import ACTION_NAMES
+from .solved import human_name
 
 if TYPE_CHECKING:
     from matplotlib.typing import ColorType
 
     from ...jobs.induction.packing import State
     from ...jobs.induction.world import World
+    from ...shard.induction.worlds import Case
     from .solved import Solved
 
 CELL, HEADER, LINE = 48, 22, 18
@@ -95,13 +98,14 @@ class Film:
         return image
 
 
-def episode_frames(film: Film, solved: Solved, episode: Rollout, number: int, total: int) -> list[Image.Image]:
+def episode_frames(film: Film, case: Case, episode: Rollout, number: int, total: int, kind: str) -> list[Image.Image]:
     """Return the annotated frames of one episode."""
-    world = solved.case.world
+    world = case.world
     frames = []
     for t, state in enumerate(episode.states):
         acting = world.joint_action(episode.profiles[t]) if t < len(episode.profiles) else None
-        lines = [(f"{world.name}: rollout {number + 1} of {total}, t = {t} of {solved.case.max_steps}", "black")]
+        name = f"{kind} rollout".strip()
+        lines = [(f"{world.name}: {name} {number + 1} of {total}, t = {t} of {case.max_steps}", "black")]
         for agent in range(world.n_agents):
             done = "the end" if acting is None else ACTION_NAMES[acting[agent]]
             if agent in world.humans:
@@ -110,7 +114,7 @@ def episode_frames(film: Film, solved: Solved, episode: Rollout, number: int, to
                 goal = tuple(world.goals[episode.goals[h]].tolist())
                 place = goal[:2] if goal[:2] == goal[2:] else goal
                 state_of = f", reached at t = {reached}" if reached is not None and reached <= t else ""
-                text = f"{agent} {solved.human_name(h)}: {done}, goal {place}{state_of}"
+                text = f"{agent} {human_name(world, h)}: {done}, goal {place}{state_of}"
                 lines.append((text, GOAL_COLOURS[h % len(GOAL_COLOURS)]))
             else:
                 lines.append((f"{agent} robot: {done}", "#555555"))
@@ -131,11 +135,16 @@ def write_film(solved: Solved, folder: Path) -> Path | None:
         others_marginal=config.others_marginal,
         human_always_toggles=config.human_always_toggles,
     )
-    film = Film(solved.case.world)
+    return save_film(solved.case, played, config.fps, folder / f"rollouts{solved.name}.gif")
+
+
+def save_film(case: Case, played: Sequence[Rollout], fps: float, path: Path, kind: str = "") -> Path:
+    """Write episodes as one GIF; `kind` stands before the number of each."""
+    film = Film(case.world)
     drawn = [
         frame
         for number, episode in enumerate(played)
-        for frame in episode_frames(film, solved, episode, number, len(played))
+        for frame in episode_frames(film, case, episode, number, len(played), kind)
     ]
     palette = drawn[0].quantize(32)  # one for all: then a frame holds only what changes
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in drawn]
@@ -145,8 +154,8 @@ def write_film(solved: Solved, folder: Path) -> Path | None:
         format="GIF",
         save_all=True,
         append_images=frames[1:],
-        duration=max(20, math.floor(1000 / config.fps)),
+        duration=max(20, math.floor(1000 / fps)),
         loop=0,
         optimize=False,
     )
-    return write_file(folder / f"rollouts{solved.name}.gif", content.getvalue())
+    return write_file(path, content.getvalue())

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Polygon, Rectangle
+from numpy.typing import NDArray
 
 from ..style import figure, say_empty
 from .board import draw_ground, draw_objects
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
+    from ...jobs.induction.world import World
     from .solved import Solved
 
 ACTION_NAMES = ("still", "left", "right", "forward", "pickup", "drop", "toggle")
@@ -26,8 +28,11 @@ SECTORS = {
 }
 """The corners of the side of a cell that lies in each direction."""
 
+PolicyRow = tuple[int, int, int, NDArray[np.float64]]
+"""x, y, direction, and the action probabilities of the first robot there."""
 
-def policy_rows(solved: Solved) -> tuple[int, list[tuple[int, int, int, NDArray[np.float64]]]]:
+
+def policy_rows(solved: Solved) -> tuple[int, list[PolicyRow]]:
     """Return the level, and (x, y, direction, action probabilities of the first robot) of what is reached.
 
     The level is the first that holds every one of these configurations that is reached before the horizon at all;
@@ -60,14 +65,30 @@ def policy_rows(solved: Solved) -> tuple[int, list[tuple[int, int, int, NDArray[
 
 
 def draw_policy_map(solved: Solved) -> Figure:
-    """Draw four sectors per cell, coloured by the most probable action, opaque as it is probable."""
+    """Draw the map of a solved problem."""
     world = solved.case.world
-    drawn = figure(1.8 + 0.75 * world.width, 1.6 + 0.75 * world.height)
-    axes = drawn.subplots()
     level, rows = policy_rows(solved)
     if level < 0:
-        say_empty(axes, "There is no robot, or its policy was not kept.")
+        drawn = figure(1.8 + 0.75 * world.width, 1.6 + 0.75 * world.height)
+        say_empty(drawn.subplots(), "There is no robot, or its policy was not kept.")
         return drawn
+    steps = solved.case.max_steps - level
+    left = f"{steps} step{'s' if steps > 1 else ''} to go"
+    return draw_policy(
+        world, rows, f"Robot policy, all else at its initial place\n{world.name}, {left} (level t={level})"
+    )
+
+
+def draw_policy(world: World, rows: Sequence[PolicyRow], title: str) -> Figure:
+    """Draw four sectors per cell, coloured by the most probable action, opaque as it is probable.
+
+    Args:
+        world: the world.
+        rows: x, y, direction, and the action probabilities of the first robot there.
+        title: what the figure is of.
+    """
+    drawn = figure(1.8 + 0.75 * world.width, 1.6 + 0.75 * world.height)
+    axes = drawn.subplots()
     draw_ground(axes, world)
     used = set()
     for x, y, direction, policy in rows:
@@ -82,7 +103,5 @@ def draw_policy_map(solved: Solved) -> Figure:
     draw_objects(axes, world, world.initial_state, skip=world.robots[0], scale=0.8)
     handles = [Patch(fc=ACTION_COLOURS[action], label=ACTION_NAMES[action]) for action in sorted(used)]
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=len(handles), frameon=False)
-    steps = solved.case.max_steps - level
-    left = f"{steps} step{'s' if steps > 1 else ''} to go"
-    axes.set_title(f"Robot policy, all else at its initial place\n{world.name}, {left} (level t={level})")
+    axes.set_title(title)
     return drawn

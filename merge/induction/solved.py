@@ -23,6 +23,8 @@ from ...shard.induction.worlds import Case, cases
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ...jobs.induction.world import World
+
 ROOT = ("Vm", "Ve", "Vr", "Xh", "Qr", "pi_r", "m_h", "first", "disabled")
 
 
@@ -39,7 +41,7 @@ class ResultLevels:
 
     def _parts(self, name: str) -> list[UnitRows]:
         context, t = self._context, int(name.split("/")[1])
-        if context.config.mode == "solve":
+        if context.config.mode != "slab":
             return unit_rows(context, "solve", f"rows/{name}", range(self._case.number, self._case.number + 1))
         if t < head_levels(context.config):
             return unit_rows(context, HEAD, f"rows/{name}")
@@ -120,7 +122,7 @@ class Solved:
     def graph(self) -> StateGraph:
         """The state graph; of a slab run without its transitions."""
         context, case = self.context, self.case
-        if context.config.mode == "solve":
+        if context.config.mode != "slab":
             return built_graph(context, case.world, case.world_number, case.max_steps, True)
         with context.result("resolve") as file:
             keys = as_words(file["derived/key"][()])
@@ -136,11 +138,16 @@ class Solved:
 
     def human_name(self, h: int) -> str:
         """Return how figures call a human: by its side where there are two side by side, else by its number."""
-        agents, humans = self.case.world.agents, self.case.world.humans
-        if len(humans) == 2 and agents[humans[0]][0] != agents[humans[1]][0]:
-            other = humans[1 - h]
-            return "left human" if agents[humans[h]][0] < agents[other][0] else "right human"
-        return f"human {h}"
+        return human_name(self.case.world, h)
+
+
+def human_name(world: World, h: int) -> str:
+    """Return how figures call a human: by its side where there are two side by side, else by its number."""
+    agents, humans = world.agents, world.humans
+    if len(humans) == 2 and agents[humans[0]][0] != agents[humans[1]][0]:
+        other = humans[1 - h]
+        return "left human" if agents[humans[h]][0] < agents[other][0] else "right human"
+    return f"human {h}"
 
 
 def cut(array: NDArray[np.float64], case: Case, name: str) -> NDArray[np.float64]:
@@ -162,10 +169,11 @@ def cut(array: NDArray[np.float64], case: Case, name: str) -> NDArray[np.float64
 
 def solved_problems(context: Context) -> list[Solved]:
     """Return the problems of a merged run that are there; a missing one is left out."""
-    return [_slab(context)] if context.config.mode == "slab" else _solve(context)
+    return [_slab(context)] if context.config.mode == "slab" else exact_problems(context)
 
 
-def _solve(context: Context) -> list[Solved]:
+def exact_problems(context: Context) -> list[Solved]:
+    """Return the problems that the phase solve of a run has solved."""
     found = []
     with context.result("build") as file:
         build_s = file["meta/user_s"][()] if "meta/user_s" in file else None

@@ -234,10 +234,18 @@ def packaged_inputs(study: str, project: Path) -> dict[str, Path]:
     return {key: project / "configs" / study / folder for key, folder in folders.items()}
 
 
+def result_of_run(path: Path) -> Path:
+    """Return the result of the last phase where a path is a run directory, else the path itself."""
+    if not (path / "plan" / "run.json").is_file():
+        return path
+    run = Run(path)
+    return run.merged(run.phases()[-1])
+
+
 def with_existing_inputs(config: dict[str, Any], base: Path, packaged: Mapping[str, Path]) -> dict[str, Any]:
     """Return the config with every input named by its full path; exit 2 where one is not there.
 
-    A file of `packaged[key]` may be named without folder and ending.
+    A file of `packaged[key]` may be named without folder and ending; a run directory stands for its last result.
     """
     inputs = {}
     given = config.get("inputs") or {}
@@ -250,6 +258,7 @@ def with_existing_inputs(config: dict[str, Any], base: Path, packaged: Mapping[s
             raise bad("inputs", str(key), name, "a path")
         try:
             path = Path(name) if Path(name).is_absolute() or Path(name).is_file() else base / name
+            path = result_of_run(path)
             if not path.is_file() and key in packaged and name.isprintable() and Path(name).name == name:
                 path = packaged[key] / f"{name}.yaml"
             found = path.is_file()

@@ -2,9 +2,11 @@
 
     solve    build (unit: a world) -> solve (unit: a problem)
     sweep    build -> sweep (unit: a parameter set)
+    neural   root, or build -> solve (with validate) -> train (unit: a problem and a seed) -> check
     slab     expand-00 -> expand-01 -> ... -> resolve -> back-<T-1> -> ... -> back-head
 
-Results of build, solve and of all slab phases are indices: arrays stay in the partials, and readers find them there.
+Results of build, solve, train and of all slab phases are indices: arrays stay in the partials, and readers find them
+there.
 """
 
 from __future__ import annotations
@@ -52,6 +54,18 @@ def start(context: Context) -> Work:
         from .sweep_phase import SweepWork
 
         work = {"build": BuildWork, "solve": SolveWork, "sweep": SweepWork}[name]
+    elif name == "root":
+        from .root_phase import RootWork
+
+        work = RootWork
+    elif name == "train":
+        from .train_phase import TrainWork
+
+        work = TrainWork
+    elif name == "check":
+        from .check_phase import CheckWork
+
+        work = CheckWork
     else:
         from .slab import SlabWork
 

@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from ..run import Run
 
 PACKAGED_INPUTS = {"world": "worlds"}
+NEURAL_KEYS = (
+    "seeds",
+    "beam",
+    "passes",
+    "later_share",
+    "batch",
+    "learning_rate",
+    "robot_weight",
+    "validates",
+    "validate_limit",
+    "root_limit",
+    "check_rows",
+    "check_rollouts",
+    "check_goals",
+)
 AGENTS = {"--human-agents/--human-idx": "human_agents", "--robot-agents/--robot-idx": "robot_agents"}
 WORLD_FLAGS = {"--allow-unknown-keys": "allow_unknown_keys", "--coverage-check": "coverage_check"}
 MEMORY_KEYS = (
@@ -56,8 +71,12 @@ COMMANDS = {
                     "human_always_toggles",
                     "slab.rows",
                     "slab.head_levels",
+                    *(f"neural.{name}" for name in NEURAL_KEYS if name != "validates"),
                 )
             },
+            "--training-steps": "neural.steps",
+            "--validate": "neural.validates",
+            "--exact-run": "inputs.exact_run",
         },
         switches={"--slab": ("mode", "slab"), "--neural": ("mode", "neural")},
     ),
@@ -75,6 +94,7 @@ COMMANDS = {
 }
 TOOLS = {"growth": "quintet.merge.induction.growth"}
 OUTPUTS = {
+    "errors.csv": "tables/errors.csv",
     "results.csv": "tables/results.csv",
     "summary.json": "tables/summary.json",
     "report.md": "report/report.md",
@@ -84,7 +104,12 @@ LISTS: dict[str, type] = {"human_agents": int, "robot_agents": int, "goal_weight
 
 
 def from_flags(settings: dict[str, Any]) -> dict[str, Any]:
-    """Read lists written with commas; a slab option belongs to mode slab."""
+    """Read lists written with commas; `--rows` and `--seeds` with `--neural` are the trainings'."""
+    if settings.get("mode") == "neural" and "slab" in settings:
+        settings["neural"] = {**settings.pop("slab"), **settings.get("neural", {})}
+    neural = settings.get("neural", {})
+    if isinstance(neural.get("seeds"), str):
+        neural["seeds"] = seeds_of(neural["seeds"])
     for name, kind in LISTS.items():
         text = settings.get(name)
         if isinstance(text, str) and text not in ("uniform", "unit"):
@@ -97,13 +122,23 @@ def from_flags(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def seeds_of(text: str) -> int | list[int]:
+    """Return a number of seeds, or the seeds of a list with commas."""
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts):
+        raise QuintetError(
+            Exit.USAGE, f"--seeds: found {text!r}; allowed are a number, or seeds with commas between them"
+        )
+    return [int(part) for part in parts] if len(parts) > 1 else int(text)
+
+
 def outcome(run: Run) -> tuple[list[str], int]:
     """Name the failure rows of a complete run; 2 where a problem has none but that, for its input cannot be solved."""
     from ..partial import opened
     from .index import text_of
 
     last = run.phases()[-1]
-    if last not in ("solve", "sweep"):
+    if last not in ("solve", "sweep", "check"):
         return [], 0
     with opened(run.merged(last)) as file:
         failed = [unit for unit, status in enumerate(file["rows/status"][()].tolist()) if status]

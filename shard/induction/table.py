@@ -156,6 +156,10 @@ def phases(config: Config) -> tuple[Phase, ...]:
         from .slab_table import slab_phases
 
         return slab_phases(config)
+    if config.mode == "neural":
+        from .neural_table import neural_phases
+
+        return neural_phases(config)
     return (build_phase(config), sweep_phase(config) if config.mode == "sweep" else solve_phase(config))
 
 

@@ -46,8 +46,6 @@ def read_world(name: str | None, **choices: Any) -> World:
 
 def resolved(config: Config) -> Config:
     """Read every world and freeze its content; refuse what no world of the run can serve: exit 2."""
-    if config.mode == "neural":
-        raise QuintetError(Exit.USAGE, "mode: found 'neural'; this suite computes solve, sweep and slab")
     checked_spill_folder(config.spill_dir, config.allow_tmpfs)
     worlds: list[FrozenWorld] = []
     numbers: list[int] = []
@@ -72,12 +70,17 @@ def resolved(config: Config) -> Config:
     elif config.mode == "slab":
         horizon = config.max_steps or thawed(worlds[0]).max_steps
         worlds = [worlds[0].model_copy(update={"max_steps": horizon})]
-    return config.model_copy(update={"worlds": tuple(worlds), "world_of": tuple(numbers)})
+    found = config.model_copy(update={"worlds": tuple(worlds), "world_of": tuple(numbers)})
+    if config.mode == "neural":
+        from .neural_planning import counted
+
+        return counted(found)
+    return found
 
 
 def problems_of(config: Config) -> list[dict[str, Any]]:
-    """Return the problems whose worlds a run needs: all of a solve, else the config itself."""
-    if config.mode == "solve":
+    """Return the problems whose worlds a run needs: all of a solve or neural run, else the config itself."""
+    if config.mode in ("solve", "neural"):
         return list(config.resolved_problems())
     world = config.inputs.world
     if config.mode == "sweep" and config.sweep is not None and world is None:
@@ -104,7 +107,12 @@ def checked(config: Config, problem: dict[str, Any], world: World) -> None:
         _ = world.packing.n_words
     except ValueError as error:
         raise QuintetError(Exit.USAGE, str(error)) from None
-    if config.mode == "solve" and config.rollouts and config.human_always_toggles and world.n_actions <= TOGGLE:
+    if (
+        config.mode in ("solve", "neural")
+        and config.rollouts
+        and config.human_always_toggles
+        and world.n_actions <= TOGGLE
+    ):
         raise QuintetError(
             Exit.USAGE, f"human_always_toggles: world {world.name} has no action toggle; it needs ObjectActions"
         )
@@ -149,9 +157,9 @@ class Case:
 
 
 def cases(config: Config) -> list[Case]:
-    """Return the problems of a planned run in mode solve or slab."""
+    """Return the problems of a planned run in mode solve, neural or slab."""
     found = []
-    problems = list(config.resolved_problems()) if config.mode == "solve" else [_slab_problem(config)]
+    problems = list(config.resolved_problems()) if config.mode != "slab" else [_slab_problem(config)]
     for number, problem in enumerate(problems):
         world_number = config.world_of[number]
         frozen = config.worlds[world_number]

@@ -38,7 +38,7 @@ def test_gates_are_those_of_a_usable_direction() -> None:
     )
     assert all(gates(good, "E").values())
     assert not gates(good, "A")["bleed"]
-    wrong = Evaluation(-good.gaps, good.bleed, good.random, np.array([0.3, 0.0]), -good.judge)
+    wrong = Evaluation(-good.gaps, good.bleed, good.random, np.array([0.6, 0.0]), -good.judge)
     assert gates(wrong, "E") == {
         "monotone": False,
         "shift": False,

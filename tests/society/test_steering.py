@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from quintet.jobs.society import PersonaVectors, RunConfig, Steering, load_contrast_items, steer
@@ -106,8 +109,28 @@ def test_arms_take_the_vectors_that_they_should(tiny: object, tiny_vectors: Pers
         steering_of(RunConfig(run_id="a", layers=[4]), tiny, tiny_vectors)
 
 
-def test_train_and_eval_items_are_disjoint(tmp_path: object) -> None:
+def test_train_and_eval_items_are_disjoint() -> None:
     items = load_contrast_items()
     assert list(items) == ["E", "A", "C", "O", "N"]
     for entries in items.values():
         assert [sum(item.split == split for item in entries) for split in ("train", "eval")] == [16, 8]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"high": ""}, "item b: high is missing"),
+        ({"id": "a"}, "item a is a train and an eval item"),
+        ({"stem": "A party,  TONIGHT."}, "eval item b repeats a train item"),
+        ({"split": "test"}, "found 'test'"),
+    ],
+)
+def test_contrast_files_without_two_answers_or_with_overlap_are_refused(
+    tmp_path: Path, change: dict[str, str], words: str
+) -> None:
+    train = {"id": "a", "split": "train", "stem": "A party tonight.", "high": "I go.", "low": "I stay."}
+    held_out = {"id": "b", "split": "eval", "stem": "A call.", "high": "I answer.", "low": "I let it ring.", **change}
+    path = tmp_path / "items.json"
+    path.write_text(json.dumps({"traits": {"E": {"items": [train, held_out]}}}))
+    with pytest.raises(ValueError, match=words):
+        load_contrast_items(path)

@@ -11,6 +11,7 @@ the exact solver's kernel on the network's estimates for the successors. Public 
     errors                   two Solutions -> errors per level
     spot_truth, residuals, accumulate, rollout_check     errors where no whole table can be had
     occupancy                exact probabilities of the states of every level
+    fitted_rollouts          episodes as the exact study's `rollouts` plays them
     fresh_states             states to check, from episodes with random numbers of their own
     machine                  what a training's bits depend on beside its arguments
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .fitted import Fitted
     from .network import DivergedError, machine
     from .played import rollout_check
+    from .rollouts import fitted_rollouts
     from .rows import beam
     from .settings import NeuralConfig
     from .stepping import Expansion
@@ -48,6 +50,7 @@ __all__ = [
     "bound",
     "errors",
     "fit",
+    "fitted_rollouts",
     "fresh_states",
     "machine",
     "occupancy",
@@ -66,6 +69,7 @@ _HOMES = {
     "fitted": ("Fitted",),
     "network": ("DivergedError", "machine"),
     "played": ("rollout_check",),
+    "rollouts": ("fitted_rollouts",),
     "settings": ("NeuralConfig",),
     "stepping": ("Expansion",),
     "tabulation": ("tabulate",),

@@ -148,7 +148,7 @@ class Features:
             mobile_code=(first_mobile + type_of).astype(np.int32),
             agent_code=agent_code,
             agent_pair=agent_pair,
-            agent_mobile=agent_type[:, type_of].astype(np.int32),
+            agent_mobile=np.ascontiguousarray(agent_type[:, type_of]),  # one layout: one compiled kernel for all worlds
             mobile_pair=type_pair[np.ix_(type_of, type_of)].astype(np.int32),
             position=np.array([packing.position(cell) for cell in range(framed)], np.int32),
             place_of=place_of,

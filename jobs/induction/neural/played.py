@@ -65,11 +65,11 @@ def rollout_check(
                 f"and goals 0 to {len(world.goals) - 1}"
             )
     root = steps.expand(0, root_key(world))
-    returns, first = _played(steps, int(n), number)
+    returns, first = played_returns(steps, int(n), number)
     outcome = np.bincount(first, minlength=len(world.humans) + 2) / n
     rows = []
     for k, (human, goal) in enumerate(goals):
-        sample = _attained(steps, int(n), number, k + 1, human, goal)
+        sample = played_attainment(steps, int(n), number, k + 1, (human, goal))
         fitted_value = float(root.Ve[0, human, goal])
         row = {"human": human, "goal": goal, "fitted": fitted_value}
         rows.append(row | {"mean": float(sample.mean()), "se": standard_error(sample)})
@@ -86,8 +86,8 @@ def _rewards(values: Values, params: Params) -> NDArray[np.float64]:
     return params.duration * intrinsic_rewards(values.Xh, params)
 
 
-def _played(steps: Steps, n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Returns f8 [n], and who is freed first i8 [n] (H: several at once, H + 1: nobody)."""
+def played_returns(steps: Steps, n: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the returns of n episodes, f8 [n], and who is freed first i8 [n] (H: several at once, H + 1: nobody)."""
     params, n_humans = steps.params, len(steps.world.humans)
     returns, first = np.zeros(n), np.full(n, n_humans + 1)
     for moment in episodes(steps, n, lambda t: stream(seed, PLAYED, 0, t), np.zeros(n)):
@@ -103,12 +103,20 @@ def _played(steps: Steps, n: int, seed: int) -> tuple[NDArray[np.float64], NDArr
     return returns, first
 
 
-def _attained(steps: Steps, n: int, seed: int, index: int, human: int, goal: int) -> NDArray[np.float64]:
-    """gamma_h^(tau - 1) f8 [n], tau the first step at which the human stands in the goal; 0 where it never does."""
+def played_attainment(steps: Steps, n: int, seed: int, index: int, pair: tuple[int, int]) -> NDArray[np.float64]:
+    """Return gamma_h^(tau - 1) f8 [n], tau the first step at which the human stands in the goal; 0 where never.
+
+    Args:
+        steps: exact steps on fitted values.
+        n, seed: episodes, and seed of their draws.
+        index: number of the pair, from 1 on; each has draws of its own.
+        pair: (human, goal); the human follows that goal, the others their marginal policies.
+    """
+    human, goal = pair
     found = np.zeros(n)
     is_open = np.ones(n, np.bool_)
     moment: Moment
-    for moment in episodes(steps, n, lambda t: stream(seed, PLAYED, index, t), np.zeros(n), (human, goal)):
+    for moment in episodes(steps, n, lambda t: stream(seed, PLAYED, index, t), np.zeros(n), pair):
         if moment.t == 0:
             continue
         stands = steps.attained[human_cells(steps.world, moment.met)[:, human], goal][moment.row]
