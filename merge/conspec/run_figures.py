@@ -1,0 +1,140 @@
+"""Figures that need a run's own results: learning curves, what prototypes found, the ablation."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...shard.conspec.rows import event_kinds
+from ..style import figure, say_empty
+from .intervals import interval
+from .search_figures import colour_of
+
+if TYPE_CHECKING:
+    from .stored import Study
+
+WIDEST_CONFIDENCE = 1.96  # standard errors on either side of a mean
+ABLATED = ("success_rate", "auc_success")
+WORDS = {"success_rate": "success rate, last 100", "auc_success": "share of successes, all episodes"}
+
+
+def draw_curves(study: Study) -> Figure:
+    """Draw mean return over episodes: the mean over trials, the best trial, and the twins without ConSpec."""
+    worlds = list(study.searches)
+    drawn = figure(6 * max(len(worlds), 1), 4.6)
+    panels = np.atleast_1d(drawn.subplots(1, max(len(worlds), 1)))
+    if not worlds:
+        say_empty(panels[0], "no data")
+    for axes, world in zip(panels, worlds, strict=False):
+        draw_world_curves(axes, study, world)
+    return drawn
+
+
+def draw_world_curves(axes: Axes, study: Study, world: str) -> None:
+    """Draw the curves of one world."""
+    trials = study.searches[world]
+    axes.set_title(f"{world.capitalize()}")
+    rows = trials.complete
+    if not len(rows):
+        say_empty(axes, "no COMPLETE trial")
+        return
+    sizes = trials.block_episodes[rows[0]]
+    shown = sizes > 0
+    centres = (np.cumsum(sizes) - sizes / 2)[shown]
+    curves = trials.curves["reward"][rows][:, shown]
+    mean = curves.mean(axis=0)
+    axes.plot(centres, mean, color=colour_of(world), label=f"mean of {len(rows)} trials")
+    if len(rows) > 1:
+        error = WIDEST_CONFIDENCE * curves.std(axis=0, ddof=1) / math.sqrt(len(rows))
+        axes.fill_between(centres, mean - error, mean + error, color=colour_of(world), alpha=0.2, linewidth=0)
+    best = study.best_row(world)
+    if best is not None:
+        label = f"best: trial {trials.number[best]}"
+        axes.plot(centres, trials.curves["reward"][best][shown], color="#222222", linewidth=2.6, label=label)
+    pairs = study.pairs(world)
+    if study.ablation is not None and len(pairs.numbers):
+        twins = study.ablation.curves["reward"][pairs.without][:, shown].mean(axis=0)
+        count = len(pairs.numbers)
+        label = f"without ConSpec ({count} twin{'' if count == 1 else 's'})"
+        axes.plot(centres, twins, color="#888888", linestyle="--", label=label)
+    axes.set_xlabel("episode")
+    axes.set_ylabel("mean return")
+    axes.legend(fontsize=9)
+
+
+def draw_prototypes(study: Study) -> Figure:
+    """Draw which events the rewarded peaks of the best trial's prototypes stand near, per world."""
+    worlds = list(study.searches)
+    kinds = [*event_kinds(study.config.environment.family), "none"]
+    rows = [study.best_row(world) for world in worlds]
+    heights = [
+        1.6 + 0.45 * (len(study.searches[world].activated[row]) if row is not None else 2)
+        for world, row in zip(worlds, rows, strict=True)
+    ]
+    drawn = figure(11, max(sum(heights) + 0.6, 3))
+    panels = np.atleast_1d(drawn.subplots(max(len(worlds), 1), 1, height_ratios=heights or None))
+    if not worlds:
+        say_empty(panels[0], "no data")
+    for axes, world, row in zip(panels, worlds, rows, strict=False):
+        axes.grid(visible=False)
+        if row is None:
+            axes.set_title(world.capitalize())
+            say_empty(axes, "no COMPLETE trial")
+            continue
+        trials = study.searches[world]
+        counts, activated = trials.counts[row], trials.activated[row]
+        total = counts.sum(axis=1, keepdims=True)
+        shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for prototype, kind in np.ndindex(*counts.shape):
+            colour = "white" if shares[prototype, kind] > 0.55 else "#333333"
+            axes.text(kind, prototype, str(counts[prototype, kind]), ha="center", va="center", fontsize=9, color=colour)
+        names = [
+            f"prototype {k + 1} (from episode {episode})" if episode >= 0 else f"prototype {k + 1} (never active)"
+            for k, episode in enumerate(activated)
+        ]
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(kinds)), kinds, rotation=20, ha="right")
+        axes.tick_params(length=0)
+        axes.set_title(f"{world.capitalize()}, trial {trials.number[row]}: rewarded peaks of the last 100 episodes")
+    return drawn
+
+
+def draw_ablation(study: Study) -> Figure:
+    """Draw each pair of twins with and without ConSpec, per world and metric."""
+    worlds = list(study.searches)
+    drawn = figure(5.4 * len(ABLATED), 4.4 * max(len(worlds), 1))
+    panels = drawn.subplots(max(len(worlds), 1), len(ABLATED), squeeze=False)
+    for line, world in zip(panels, worlds, strict=False):
+        for axes, metric in zip(line, ABLATED, strict=True):
+            draw_pairs(axes, study, world, metric)
+    if not worlds:
+        for axes in panels.ravel():
+            say_empty(axes, "no data")
+    return drawn
+
+
+def draw_pairs(axes: Axes, study: Study, world: str, metric: str) -> None:
+    """Draw the pairs of one world."""
+    pairs, differences = study.pairs(world), study.differences(world, metric)
+    if study.ablation is None or not len(differences):
+        axes.set_title(world.capitalize())
+        say_empty(axes, "no trial was trained again without ConSpec")
+        return
+    with_ = study.searches[world].metrics[metric][pairs.with_conspec]
+    without = study.ablation.metrics[metric][pairs.without]
+    for first, second in zip(with_, without, strict=True):
+        axes.plot([0, 1], [first, second], color=colour_of(world), alpha=0.45, linewidth=1.2, marker="o", markersize=6)
+    axes.plot([0, 1], [with_.mean(), without.mean()], color="#222222", linewidth=2.6, marker="D", label="mean")
+    axes.set_xticks([0, 1], ["with ConSpec", "without"])
+    axes.set_xlim(-0.35, 1.35)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_ylabel(WORDS[metric])
+    found = interval(differences)
+    spread = f"\n95 % interval {found.low:+.3f} to {found.high:+.3f}" if found.known else ""
+    axes.set_title(f"{world.capitalize()}: mean difference {found.mean:+.3f}{spread}", fontsize=11)
+    axes.legend(fontsize=9)
