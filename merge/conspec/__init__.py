@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...shard.conspec import ABLATION, PREFIX
+from ...shard.conspec import ABLATION, PREFIX, ablation_trials
 from ...shard.errors import Exit, QuintetError
 from ..origin import result_facts
 
@@ -172,7 +172,10 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         **record_drawings(material.records, scales_of(context.config), material.metric, material.direction),
         **run_drawings(study),
     }
-    shown = [name for name in CAPTIONS if study.searched or name not in OF_PARAMETERS]
+    empty = () if study.searched else OF_PARAMETERS
+    if not ablation_trials(context.config):
+        empty = (*empty, ABLATION)
+    shown = [name for name in CAPTIONS if name not in empty]
     drawn = draw({name: drawings[name] for name in shown}, figures, made_from, stamp or None)
     rows = provenance_rows(context, made_from)
     write_report(search_report(material, drawn.saved, cost_of(study), rows, stamp or None), report)

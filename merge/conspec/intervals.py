@@ -51,9 +51,9 @@ def interval(values: NDArray[np.float64]) -> Interval:
     return Interval(n, mean, mean - half, mean + half)
 
 
-def interval_of(metric: str, values: NDArray[np.float64]) -> Interval:
-    """Return the interval of a metric; one of a share ends at 0 and 1."""
+def interval_of(metric: str, values: NDArray[np.float64], least: float = 0.0) -> Interval:
+    """Return the interval of a metric; one of a share is cut at `least` (-1 for differences) and 1."""
     found = interval(values)
     if metric not in SHARES or not found.known:
         return found
-    return Interval(found.n, found.mean, max(found.low, 0.0), min(found.high, 1.0))
+    return Interval(found.n, found.mean, max(found.low, least), min(found.high, 1.0))

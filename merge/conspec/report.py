@@ -11,7 +11,7 @@ import numpy as np
 from ...shard.conspec.advice import SLOW_ADVICE
 from ..page import PageFigure, Report, Section, markdown_table
 from ..style import SavedFigure
-from .intervals import interval, interval_of
+from .intervals import interval_of
 from .search_figures import by_world, column
 from .words import farmed, findings, is_slow, number, shown, verdict
 
@@ -197,7 +197,7 @@ def ablation_section(study: Study) -> Section:
         for metric, digits in (("success_rate", 3), ("auc_success", 3), ("mean_reward", 3), ("episodes_to_90", 0)):
             first = study.searches[world].metrics[metric][pairs.with_conspec]
             second = study.ablation.metrics[metric][pairs.without]
-            difference = interval(study.differences(world, metric))
+            difference = interval_of(metric, study.differences(world, metric), least=-1.0)
             told = verdict(difference) if metric in ("success_rate", "auc_success") else ""
             rows.append(
                 (
@@ -215,7 +215,7 @@ def ablation_section(study: Study) -> Section:
     header = ("world", "metric", "pairs", "with ConSpec", "without", "difference", "says")
     text = markdown_table(header, rows) + (
         "\n\nPairs share parameters and seeds. In brackets 95 % t intervals over trials, from three on, those of "
-        "shares cut at 0 and 1; the difference is paired, with minus without. `auc_success` is the share of "
+        "shares cut where no share can be; the difference is paired, with minus without. `auc_success` is the share of "
         "successes among all episodes; in `episodes_to_90` less is better."
     )
     return Section("Ablation", text)

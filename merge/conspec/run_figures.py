@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ...shard.conspec.rows import event_kinds
 from ..style import figure, say_empty
-from .intervals import interval
+from .intervals import interval_of
 from .search_figures import colour_of
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def draw_pairs(axes: Axes, study: Study, world: str, metric: str) -> None:
     axes.set_xlim(-0.35, 1.35)
     axes.set_ylim(-0.04, 1.04)
     axes.set_ylabel(WORDS[metric])
-    found = interval(differences)
+    found = interval_of(metric, differences, least=-1.0)
     spread = f"\n95 % interval {found.low:+.3f} to {found.high:+.3f}" if found.known else ""
     axes.set_title(f"{world.capitalize()}: mean difference {found.mean:+.3f}{spread}", fontsize=11)
     axes.legend(fontsize=9)

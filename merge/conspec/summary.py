@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...shard.publish import replace_file
-from .intervals import Interval, interval, interval_of
+from .intervals import Interval, interval_of
 from .words import late_activation, verdict
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def ablation_of(study: Study, world: str) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = {"pairs": len(pairs.numbers)}
     for name in METRICS:
-        difference = interval(study.differences(world, name))
+        difference = interval_of(name, study.differences(world, name), least=-1.0)
         found[name] = {
             "with_conspec": as_data(interval_of(name, study.searches[world].metrics[name][pairs.with_conspec])),
             "without": as_data(interval_of(name, study.ablation.metrics[name][pairs.without])),
             "difference": as_data(difference),
         }
-    found["says"] = verdict(interval(study.differences(world, "auc_success")))
+    found["says"] = verdict(interval_of("auc_success", study.differences(world, "auc_success"), least=-1.0))
     return found
 
 

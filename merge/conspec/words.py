@@ -9,7 +9,7 @@ import numpy as np
 
 from ...jobs.conspec.worlds import maximal_return
 from ...shard.conspec.advice import SLOW_SUCCESS
-from .intervals import Interval, interval, interval_of
+from .intervals import Interval, interval_of
 
 if TYPE_CHECKING:
     from .stored import Study
@@ -88,7 +88,9 @@ def findings(study: Study) -> list[str]:
         if best is not None:
             text += f"; best trial {trials.number[best]}"
         text += "."
-        auc, rate = (interval(study.differences(world, name)) for name in ("auc_success", "success_rate"))
+        auc, rate = (
+            interval_of(name, study.differences(world, name), least=-1.0) for name in ("auc_success", "success_rate")
+        )
         if auc.n and study.ablation is not None:
             pairs = study.pairs(world)
             twins = study.ablation.metrics["success_rate"][pairs.without]

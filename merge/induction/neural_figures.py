@@ -199,21 +199,17 @@ def _draw_estimates_of_spots(problem: FittedProblem) -> Figure:
     """Where there are no exact tables: estimates against spot truth."""
     drawn = figure(13.5, 5.0)
     panels = drawn.subplots(1, 3)
+    steps = [k for k, _ in problem.settings.spots(problem.case.max_steps)]
+    marks = {k: "os^Dv"[place % 5] for place, k in enumerate(steps)}
     for axes, (name, title, mean, _) in zip(panels, PANELS[:3], strict=True):
-        points = 0
         axes.set(xscale="log", yscale="log")
         for check, colour, width in coloured(problem):
-            for k in np.unique(check.spot["k"]):
-                level = problem.case.max_steps - int(k)
-                true, estimate = (
-                    mean_of(check.spot[mean][check.spot["k"] == k]),
-                    check.levels[f"accumulated_{name}"][level],
-                )
+            for k, mark in marks.items():
+                true = mean_of(check.spot[mean][check.spot["k"] == k])
+                estimate = check.levels[f"accumulated_{name}"][problem.case.max_steps - k]
                 if true > 0.0 and estimate > 0.0:
-                    axes.plot([true], [estimate], color=colour, marker="o", ms=3 + 2 * width, ls="none")
-                    axes.annotate(f"k={k}", (true, estimate), xytext=(5, 3), textcoords="offset points", fontsize=8)
-                    points += 1
-        if points:
+                    axes.plot([true], [estimate], color=colour, marker=mark, ms=4 + 1.5 * width, alpha=0.8, ls="none")
+        if axes.lines:
             ends = (*axes.get_xlim(), *axes.get_ylim())
             decades = 10.0 ** math.floor(math.log10(min(ends))), 10.0 ** math.ceil(math.log10(max(ends)))
             axes.set(xlim=decades, ylim=decades)
@@ -222,7 +218,10 @@ def _draw_estimates_of_spots(problem: FittedProblem) -> Figure:
         else:
             say_empty(axes, "No spot check gave a truth.")
     drawn.suptitle(f"Estimates against spot truth, {problem.case.label}")
-    drawn.legend(handles=handles_of(problem), loc="outside lower center", ncols=6, fontsize=9)
+    shapes = [
+        Line2D([], [], color=MUTED, marker=mark, ms=7, ls="none", label=f"{k} steps to go") for k, mark in marks.items()
+    ]
+    drawn.legend(handles=handles_of(problem, shapes), loc="outside lower center", ncols=8, fontsize=9)
     return drawn
 
 
