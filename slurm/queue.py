@@ -149,11 +149,11 @@ class Slurm:
 
     def handed_in(self) -> list[Handed]:
         """Return every job and array of this user that has not ended."""
-        lines = self._read(
-            ["squeue", "-h", "-u", getpass.getuser(), "-o", SEPARATOR.join(("%F", "%Z", "%o"))]
-        ).splitlines()
-        found = dict.fromkeys(line.strip() for line in lines if line.count(SEPARATOR) == 2)
-        return [Handed(*line.split(SEPARATOR)) for line in found]
+        form = SEPARATOR.join(("%T", "%F", "%Z", "%o"))
+        lines = self._read(["squeue", "-h", "-u", getpass.getuser(), "-o", form]).splitlines()
+        rows = (line.strip().split(SEPARATOR) for line in lines)
+        found = dict.fromkeys(tuple(row[1:]) for row in rows if len(row) == 4 and row[0] not in ENDED)
+        return [Handed(*row) for row in found]
 
     def cancel_all(self, jobs: Iterable[str]) -> None:
         """Cancel the given jobs, pending or running.
