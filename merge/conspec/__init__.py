@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...shard.conspec import ABLATION, PREFIX, ablation_trials
-from ...shard.errors import Exit, QuintetError
-from ..origin import result_facts
+from ..origin import made_from
 
 if TYPE_CHECKING:
     import h5py
@@ -45,15 +44,10 @@ def sources(context: Context) -> dict[str, Any]:
     from ..phase import result_card
 
     names = [PREFIX + world for world in context.config.environments]
-    facts = result_facts(context.run.merged(ABLATION))
     digests = {name: result_card(context.run, name) for name in (*names, ABLATION)}
     return {
-        "run": context.run.path.resolve().name,
-        "study": context.plan.study,
+        **made_from(context, ABLATION),
         "seed": context.config.seed,
-        "config_sha256": context.plan.config_sha256,
-        "code_sha256": facts.get("code_sha256"),
-        "git_commit": facts.get("git_commit"),
         "data_digest": {name: digest for name, digest in digests.items() if digest is not None},
     }
 
@@ -143,9 +137,10 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     Raises:
         QuintetError: exit 4, naming the figures that failed; everything else stands.
     """
+    from ..drawing import draw_all
     from ..page import write_report
     from .records import STAMP, write_records
-    from .rendering import draw, record_drawings, run_drawings
+    from .rendering import record_drawings, run_drawings
     from .report import CAPTIONS, OF_PARAMETERS, search_report
     from .space import scales_of
     from .stored import Study, utc
@@ -154,7 +149,7 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
 
     study = Study.of(context)
     material = material_of(context, study)
-    made_from = sources(context)
+    origins = sources(context)
     best = {
         world: next(
             record
@@ -167,7 +162,7 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     config = context.config.model_dump(mode="json")
     write_records(tables, study.records, utc(newest, STAMP), config, best, utc(newest))
     write_tables(tables, study, material.analysis, material.importances)
-    write_summary(tables, study, material, made_from, stamp)
+    write_summary(tables, study, material, origins, stamp)
     drawings = {
         **record_drawings(material.records, scales_of(context.config), material.metric, material.direction),
         **run_drawings(study),
@@ -176,9 +171,7 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     if not ablation_trials(context.config):
         empty = (*empty, ABLATION)
     shown = [name for name in CAPTIONS if name not in empty]
-    drawn = draw({name: drawings[name] for name in shown}, figures, made_from, stamp or None)
-    rows = provenance_rows(context, made_from)
+    drawn = draw_all({name: drawings[name] for name in shown}, figures, origins, stamp or None)
+    rows = provenance_rows(context, origins)
     write_report(search_report(material, drawn.saved, cost_of(study), rows, stamp or None), report)
-    if drawn.failures:
-        listed = "; ".join(f"{name}: {error}" for name, error in drawn.failures.items())
-        raise QuintetError(Exit.RENDER, f"figures failed: {listed}")
+    drawn.need_all()

@@ -14,9 +14,10 @@ from ...shard.commands.base import run_command
 from ...shard.conspec.advice import SLOW_ADVICE
 from ...shard.errors import Exit, QuintetError
 from ...shard.publish import replace_file
+from ..drawing import draw_all
 from ..page import report_markdown
 from .records import read_results
-from .rendering import draw, record_drawings
+from .rendering import record_drawings
 from .report import Material, search_report
 from .space import guessed_scales
 from .words import is_slow
@@ -64,7 +65,7 @@ def command(results_dir: Path, output: Path, figures: Path | None, metric: str, 
         raise QuintetError(Exit.USAGE, f"{results_dir}: {error}") from None
     made_from = {"results": results_dir.name, "metric": metric, "direction": direction, "trials": len(records)}
     drawings = record_drawings(records, guessed_scales(records), metric, direction)
-    drawn = draw(drawings, figures or output.parent / "figures", made_from, None)
+    drawn = draw_all(drawings, figures or output.parent / "figures", made_from, None)
     material = Material(records, found, metric, direction)
     replace_file(output, report_markdown(search_report(material, drawn.saved, {}, made_from), output.parent).encode())
     for line in lines_of(found):
@@ -72,9 +73,7 @@ def command(results_dir: Path, output: Path, figures: Path | None, metric: str, 
     if is_slow(found):
         click.echo(SLOW_ADVICE, err=True)
     click.echo(str(output))
-    if drawn.failures:
-        listed = "; ".join(f"{name}: {error}" for name, error in drawn.failures.items())
-        raise QuintetError(Exit.RENDER, f"figures failed: {listed}")
+    drawn.need_all()
 
 
 if __name__ == "__main__":

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...shard.errors import Exit, QuintetError
-from ..origin import result_facts
+from ..origin import made_from
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from ...shard.context import Context
+    from ..drawing import Drawing
     from .results import Result
-
-DPI = 150
 
 
 def reduce(context: Context, file: Any) -> Mapping[str, np.ndarray]:
@@ -41,24 +38,15 @@ def reduce(context: Context, file: Any) -> Mapping[str, np.ndarray]:
 
 def sources(context: Context) -> dict[str, Any]:
     """Return what tables and figures were made from; no host, user or absolute path."""
-    facts = result_facts(context.run.merged("simulate"))
-    return {
-        "run": context.run.path.resolve().name,
-        "study": context.plan.study,
-        "model": context.config.model_name.rpartition("/")[2],
-        "config_sha256": context.plan.config_sha256,
-        "code_sha256": facts.get("code_sha256"),
-        "git_commit": facts.get("git_commit"),
-        "data_digest": facts.get("list_digest"),
-        "seed": context.config.seed,
-    }
+    model = context.config.model_name.rpartition("/")[2]
+    return {**made_from(context, "simulate"), "model": model, "seed": context.config.seed}
 
 
-def drawings_of(result: Result, tables: Mapping[str, pd.DataFrame]) -> dict[str, Callable[[], Figure]]:
+def drawings_of(result: Result, tables: Mapping[str, pd.DataFrame]) -> dict[str, Drawing]:
     """Return the figures of a study by name, in reading order."""
     from . import dose_figures, study_figures
 
-    doses: dict[str, Callable[[], Figure]] = {}
+    doses: dict[str, Drawing] = {}
     if result.dosed_traits:
         doses = {
             "dose_response": lambda: dose_figures.draw_dose_response(result),
@@ -83,8 +71,8 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     Raises:
         QuintetError: exit 4, naming the figures that failed; everything else stands.
     """
+    from ..drawing import draw_all
     from ..page import write_report
-    from ..style import save
     from .evidence import vector_evidence
     from .export import write_exports
     from .levels import behaviour_level, held_out_level, hook_level, logged_level
@@ -95,7 +83,7 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
 
     with context.result("simulate") as file:
         result = result_from(file, context.config)
-    made_from = sources(context)
+    origins = sources(context)
     frames = {"contrasts": contrast_table(result), "doses": dose_table(result)}
     write_csv(summary_table(result), tables / "summary.csv")
     write_csv(frames["contrasts"], tables / "contrasts.csv")
@@ -111,19 +99,9 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         held_out_level(name, evidence),
         behaviour_level(result, frames["contrasts"]),
     ]
-    write_summary(tables / "summary.json", result, frames, evidence, levels, made_from, stamp or None)
+    write_summary(tables / "summary.json", result, frames, evidence, levels, origins, stamp or None)
     for form in context.config.logging.export:
         write_exports(context.run, form, tables / "export")
-    saved, failures = {}, {}
-    drawings = {} if result.blank else drawings_of(result, frames)
-    for key, draw in drawings.items():
-        try:
-            saved[key] = save(draw(), figures, key, DPI, made_from, stamp or None)
-        except OSError:
-            raise
-        except Exception as error:
-            failures[key] = f"{type(error).__name__}: {error}".splitlines()[0]
-    write_report(study_report(result, frames, saved, evidence, levels, made_from, stamp or None), report)
-    if failures:
-        listed = "; ".join(f"{key}: {error}" for key, error in failures.items())
-        raise QuintetError(Exit.RENDER, f"figures failed: {listed}")
+    drawn = draw_all({} if result.blank else drawings_of(result, frames), figures, origins, stamp or None)
+    write_report(study_report(result, frames, drawn.saved, evidence, levels, origins, stamp or None), report)
+    drawn.need_all()

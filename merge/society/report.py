@@ -12,7 +12,8 @@ from ...jobs.society.comparison import Interval
 from ...jobs.society.evaluation import GATES
 from ...jobs.society.traits import TRAIT_NAMES, TRAITS
 from ...shard.society.rows import TIMING
-from ..page import PageFigure, Report, Section, markdown_table
+from ..drawing import shown
+from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
 from .evidence import VectorEvidence
 from .levels import Level
@@ -79,11 +80,6 @@ def study_report(
         sections.append(directions(evidence))
     sections += [verification(levels), limits(result), costs(result, figures), run_section(result, facts)]
     return Report(TITLE, tuple(sections), stamp)
-
-
-def shown(figures: Mapping[str, SavedFigure], **captions: str) -> tuple[PageFigure, ...]:
-    """Return the figures that were saved, each with its caption."""
-    return tuple(PageFigure(figures[name], caption) for name, caption in captions.items() if name in figures)
 
 
 def question(result: Result) -> Section:
@@ -213,8 +209,10 @@ def probes(doses: pd.DataFrame, figures: Mapping[str, SavedFigure]) -> Section:
         f"rank correlation of dose means, and whether these rise at every step:\n\n{table}",
         shown(
             figures,
-            dose_response="Probe score of each trait over its own dose; bands are 95 % intervals over replicates. A "
-            "placebo has the same dose of another trait's vector.",
+            {
+                "dose_response": "Probe score of each trait over its own dose; bands are 95 % intervals. A "
+                "placebo has the same dose of another trait's vector."
+            },
         ),
     )
 
@@ -240,8 +238,10 @@ def behaviour(doses: pd.DataFrame, figures: Mapping[str, SavedFigure]) -> Sectio
         f"The steered model's own next-word probabilities choose each action. Slopes per unit of dose:\n\n{table}",
         shown(
             figures,
-            behaviour_by_dose="Shares of the most frequent actions over the dose; bands are 95 % intervals over "
-            "replicates, one scale an action.",
+            {
+                "behaviour_by_dose": "Shares of the most frequent actions over the dose; bands are 95 % intervals over "
+                "replicates, one scale an action."
+            },
         ),
     )
 
@@ -263,7 +263,7 @@ def bleed(doses: pd.DataFrame, figures: Mapping[str, SavedFigure]) -> Section:
         f"Steering a trait moved the answers on that very trait most for {len(own)} of {steered} traits "
         f"({listed(own)}). Mean size of the slopes off the diagonal: {np.nanmean(np.abs(off)):.2f}; "
         f"on it: {np.nanmean(np.abs(np.diag(table))):.2f}.",
-        shown(figures, bleed_matrix="Slope of each trait's probe score per unit of the steered trait's dose."),
+        shown(figures, {"bleed_matrix": "Slope of each trait's probe score per unit of the steered trait's dose."}),
     )
 
 
@@ -298,10 +298,7 @@ def fluency(contrasts: pd.DataFrame, figures: Mapping[str, SavedFigure]) -> Sect
     return Section(
         "What it costs in fluency",
         text,
-        shown(
-            figures,
-            fluency_vs_effect="A point is a condition against dose 0 of the same trait and arm, with both intervals.",
-        ),
+        shown(figures, {"fluency_vs_effect": "A point is a condition against its own dose 0, with both intervals."}),
     )
 
 
@@ -324,8 +321,10 @@ def arms(result: Result, contrasts: pd.DataFrame, figures: Mapping[str, SavedFig
         text or "Means over time by arm.",
         shown(
             figures,
-            arms_over_time="Means over the conditions of an arm; bands are 95 % intervals over replicates.",
-            action_distribution="Share of each action by arm.",
+            {
+                "arms_over_time": "Means over the conditions of an arm; bands are 95 % intervals over replicates.",
+                "action_distribution": "Share of each action by arm.",
+            },
         ),
     )
 
@@ -337,8 +336,10 @@ def activity(figures: Mapping[str, SavedFigure]) -> Section:
         "Every resident draws its own persona; all arms make the same draws.",
         shown(
             figures,
-            steering_heatmap="Coefficients of the first residents.",
-            activity_over_time="Actions and messages per tick, means over all units.",
+            {
+                "steering_heatmap": "Coefficients of the first residents.",
+                "activity_over_time": "Actions and messages per tick, means over all units.",
+            },
         ),
     )
 
@@ -424,7 +425,7 @@ def costs(result: Result, figures: Mapping[str, SavedFigure]) -> Section:
             if total[f"{name}_lookups"]:
                 shares.append(f"{name} {100 * total[f'{name}_hits'] / total[f'{name}_lookups']:.0f} %")
         text += f" Cache hits: {', '.join(shares)}." if shares else ""
-    return Section("What it cost", text, shown(figures, throughput="Decisions per CPU second."))
+    return Section("What it cost", text, shown(figures, {"throughput": "Decisions per CPU second."}))
 
 
 def run_section(result: Result, facts: Mapping[str, Any]) -> Section:
