@@ -11,10 +11,10 @@ import numpy as np
 
 from ..shard.commands.base import run_command
 from ..shard.errors import Exit, QuintetError
-from ..shard.partial import opened, walk
+from ..shard.partial import Card, opened, walk
 from ..shard.publish import valid_card
 from ..shard.run import Run
-from ..shard.verify import DIFFERING
+from ..shard.verify import differing_facts
 from .origin import result_facts
 
 if TYPE_CHECKING:
@@ -60,23 +60,13 @@ def as_bytes(array: np.ndarray) -> np.ndarray:
     return np.frombuffer(array.tobytes(), dtype=np.uint8).reshape(array.size, array.dtype.itemsize)
 
 
-def phase_difference(run: Run, other: Run, phase: str) -> str | None:
-    """Return how the results of a phase differ; None where their payloads are equal.
-
-    Raises:
-        QuintetError: exit 65 where one of them has no whole result of the phase.
-    """
-    paths = run.merged(phase), other.merged(phase)
-    cards = [valid_card(path) for path in paths]
-    for path, card in zip(paths, cards, strict=True):
-        if card is None:
-            raise QuintetError(Exit.INPUT, f"{path}: no whole result; bin/merge makes it from complete partials")
-    if cards[0].pd == cards[1].pd:  # type: ignore[union-attr]
-        return None
-    facts = [result_facts(path) for path in paths]
-    made = sorted(name for name in DIFFERING if facts[0].get(name) != facts[1].get(name))
-    place = first_difference(*paths) or "nothing but names of datasets"
-    return f"{place}; made with different {', '.join(made)}" if made else f"{place}; made alike"
+def whole_result(run: Run, phase: str) -> tuple[Path, Card]:
+    """Return the result of a phase and its card; exit 65 where there is no whole one."""
+    path = run.merged(phase)
+    card = valid_card(path)
+    if card is None:
+        raise QuintetError(Exit.INPUT, f"{path}: no whole result; bin/merge makes it from complete partials")
+    return path, card
 
 
 @click.command("compare")
@@ -90,11 +80,13 @@ def command(run: Path, other: Path) -> int:
             Exit.USAGE, f"{other}: has the phases {', '.join(theirs.phases())}, {run} has {', '.join(ours.phases())}"
         )
     for phase in ours.phases():
-        difference = phase_difference(ours, theirs, phase)
-        if difference is not None:
-            click.echo(f"{phase}: differs: {difference}")
+        (path, card), (other_path, other_card) = whole_result(ours, phase), whole_result(theirs, phase)
+        if card.pd != other_card.pd:
+            made = differing_facts(result_facts(path), result_facts(other_path))
+            how = f"made with different {', '.join(made)}" if made else "made alike"
+            click.echo(f"{phase}: differs: {first_difference(path, other_path)}; {how}")
             return Exit.CHECK
-        click.echo(f"{phase}: equal, payload {valid_card(ours.merged(phase)).pd[:12]}")  # type: ignore[union-attr]
+        click.echo(f"{phase}: equal, payload {card.pd[:12]}")
     return Exit.OK
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from .exports import write_file
 from .style import SavedFigure
 
 
@@ -117,20 +118,10 @@ def report_html(report: Report) -> str:
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
     """Write `report.md` and `report.html` into `folder`, each whole or not at all; return both paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, text in (
-        ("report.md", report_markdown(report, folder)),
-        ("report.html", report_html(report)),
-    ):
-        unfinished = folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(folder / name)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        written.append(folder / name)
-    return written[0], written[1]
+    return (
+        write_file(folder / "report.md", report_markdown(report, folder).encode()),
+        write_file(folder / "report.html", report_html(report).encode()),
+    )
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,11 +106,16 @@ def with_differences(found: Found) -> str:
         except (QuintetError, OSError):
             parts.append(f"{path.name} cannot be read")
             continue
-        different = sorted(name for name in DIFFERING if ours.get(name) != theirs.get(name))
+        different = differing_facts(ours, theirs)
         parts.append(
             f"{path.name} differs in {', '.join(different) or 'nothing recorded: the work is not deterministic'}"
         )
     return "; ".join(parts)
+
+
+def differing_facts(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return in which facts that may change bits two provenances differ, by name."""
+    return sorted(name for name in DIFFERING if ours.get(name) != theirs.get(name))
 
 
 def strays(run: Run, plan: Plan, quarantine: bool) -> Iterator[Bad]:

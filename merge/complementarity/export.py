@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pandas as pd
 from ...jobs.complementarity.simulation import CATEGORIES
 from ...shard.commands.base import run_command
 from ...shard.errors import Exit, QuintetError
+from ..exports import replacing
 from .stored import FLAGS, StoredRun, Unit
 
 
@@ -78,16 +78,11 @@ TABLES: dict[str, Callable[[StoredRun], Iterator[pd.DataFrame]]] = {
 
 def write_csv(path: Path, tables: Iterator[pd.DataFrame]) -> int:
     """Write tables of the same columns one below the other, the file whole or not at all; return the rows."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     rows = 0
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            for number, table in enumerate(tables):
-                table.to_csv(file, index=False, header=number == 0, lineterminator="\n")
-                rows += len(table)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        for number, table in enumerate(tables):
+            table.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+            rows += len(table)
     return rows
 
 

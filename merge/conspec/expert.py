@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from ...shard.conspec.models import Models
 from ...shard.context import Context
 from ...shard.errors import Exit, QuintetError
 from ...shard.run import Run
+from ..exports import replacing
 from .stored import Study
 
 if TYPE_CHECKING:
@@ -89,18 +89,13 @@ def rows_of(env: Any, actions: NDArray[np.uint8]) -> Iterator[list[int]]:
 
 def write(path: Path, env: Any, episodes: Iterator[NDArray[np.uint8]]) -> int:
     """Write the table, whole or not at all; return the number of steps."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(FEATURES)
-            for actions in episodes:
-                writer.writerows(rows_of(env, actions))
-                count += len(actions)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(FEATURES)
+        for actions in episodes:
+            writer.writerows(rows_of(env, actions))
+            count += len(actions)
     return count
 
 

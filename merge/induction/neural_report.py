@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...jobs.induction.neural.run_settings import LARGEST_COLUMNS, MEAN_COLUMNS
 from ..drawing import shown
 from ..page import Report, Section, markdown_table
 from .freed_figures import outcome_labels
@@ -191,27 +192,16 @@ def _words(problem: FittedProblem) -> str:
 
 def _errors_table(problem: FittedProblem) -> str:
     header = ("", "V^m", "V^e", "V^m, possible", "V^e, possible", "log(-V_r)", "X_h", "TV pi_r", "TV m_h", "regret")
-    names = (
-        "Vm_mean",
-        "Ve_mean",
-        "Vm_possible",
-        "Ve_possible",
-        "log_Vr_mean",
-        "Xh_mean",
-        "tv_pi_r",
-        "tv_m_h",
-        "regret",
-    )
     rows = []
     for check in problem.all:
-        rows.append((f"{check.name}, all states", *(number(overall(check, column).value) for column in names)))
+        rows.append((f"{check.name}, all states", *(number(overall(check, column).value) for column in MEAN_COLUMNS)))
         rows.append(
-            (f"{check.name}, visited", *(number(overall(check, f"{column}_visited").value) for column in names))
+            (f"{check.name}, visited", *(number(overall(check, f"{column}_visited").value) for column in MEAN_COLUMNS))
         )
     largest = [
         (
             check.name,
-            *(number(overall(check, column).value) for column in ("Vm_max", "Ve_max", "log_Vr_max", "regret_max")),
+            *(number(overall(check, column).value) for column in LARGEST_COLUMNS),
             f"{root_error(problem, check):+.4f}",
             "{:.4f} (k = {})".format(*largest_root_error(problem, check)),
             number(freed_error(problem, check)),

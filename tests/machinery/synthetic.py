@@ -128,6 +128,21 @@ def publish_shards(run: Run, phase: str, shards: Iterable[int] | None = None, **
             publish(run.shard_file(phase, shard), content, card, run.path / "quarantine")
 
 
+def whole(folder: Path, shards: int, config: Config | None = None) -> Run:
+    """Return a run with every phase merged."""
+    from quintet.merge.phase import Request, merge_run
+
+    config = config or Config()
+    run = planned(folder, shards, config)
+    publish_shards(run, "measure")
+    for trial in range(config.trials):
+        publish_trial(run, trial)
+    merge_run(run, "measure", Request(), lambda line: None)
+    publish_shards(run, "follow")
+    merge_run(run, None, Request(), lambda line: None)
+    return run
+
+
 def publish_trial(run: Run, number: int, failed: bool = False) -> None:
     """Publish one trial of the search."""
     context = Context.of(run, "walk")

@@ -8,26 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quintet.merge.compare import command, phase_difference
-from quintet.merge.phase import Request, merge_run
+from quintet.merge.compare import command, whole_result
 from quintet.shard.commands.base import run_command
 from quintet.shard.errors import Exit, QuintetError
 from quintet.shard.run import Run
 
 from . import synthetic
-from .synthetic import Config, planned, publish_shards, publish_trial
-
-
-def whole(folder: Path, shards: int) -> Run:
-    """Return a run with every phase merged."""
-    run = planned(folder, shards, Config(units=41))
-    publish_shards(run, "measure")
-    for trial in range(4):
-        publish_trial(run, trial)
-    merge_run(run, "measure", Request(), lambda line: None)
-    publish_shards(run, "follow")
-    merge_run(run, None, Request(), lambda line: None)
-    return run
+from .synthetic import Config, planned, whole
 
 
 def compared(one: Run, other: Run) -> int:
@@ -37,7 +24,7 @@ def compared(one: Run, other: Run) -> int:
 
 
 def test_runs_cut_into_other_shards_are_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, other = whole(tmp_path / "one", 3), whole(tmp_path / "other", 7)
+    one, other = whole(tmp_path / "one", 3, Config(units=41)), whole(tmp_path / "other", 7, Config(units=41))
     assert compared(one, other) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [re.sub("[0-9a-f]{12}$", "…", line) for line in lines] == [
@@ -57,7 +44,7 @@ def test_the_first_dataset_and_place_that_differ_are_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    one = whole(tmp_path / "one", 3)
+    one = whole(tmp_path / "one", 3, Config(units=41))
     right = synthetic.block_of
 
     def wrong(phase: str, units: range, empty_blocks: bool = False) -> dict[str, Any]:
@@ -68,14 +55,15 @@ def test_the_first_dataset_and_place_that_differ_are_named(
         return block
 
     monkeypatch.setattr(synthetic, "block_of", wrong)
-    assert compared(one, whole(tmp_path / "other", 3)) == Exit.CHECK
+    assert compared(one, whole(tmp_path / "other", 3, Config(units=41))) == Exit.CHECK
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 1
     assert re.fullmatch(f"measure: differs: {expected}; made alike", said[0]), said[0]
 
 
 def test_a_phase_without_a_result_is_one_line(tmp_path: Path) -> None:
-    one, other = whole(tmp_path / "one", 3), planned(tmp_path / "other", 3, Config(units=41))
+    one, other = whole(tmp_path / "one", 3), planned(tmp_path / "other", 3)
     with pytest.raises(QuintetError, match="no whole result") as caught:
-        phase_difference(one, other, "measure")
+        whole_result(other, "measure")
     assert caught.value.code is Exit.INPUT
+    assert compared(one, other) == Exit.INPUT

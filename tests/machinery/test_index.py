@@ -11,23 +11,16 @@ import pytest
 from PIL import Image
 from quintet.merge.index import WIDEST_PIXELS, write_index
 from quintet.merge.page import PageFigure, Report, Section, write_report
-from quintet.merge.phase import Request, merge_run
 from quintet.merge.style import figure, save
 from quintet.shard.errors import Exit, QuintetError
 from quintet.shard.run import Run
 
-from .synthetic import Config, planned, publish_shards, publish_trial
+from .synthetic import Config, planned, whole
 
 
 def rendered(folder: Path) -> Run:
     """Return a merged run with a report of three sections and two figures."""
-    run = planned(folder, 3, Config())
-    publish_shards(run, "measure")
-    for trial in range(4):
-        publish_trial(run, trial)
-    merge_run(run, "measure", Request(), lambda line: None)
-    publish_shards(run, "follow")
-    merge_run(run, None, Request(), lambda line: None)
+    run = whole(folder, 3)
     figures = []
     for name in ("first", "second"):
         drawn = figure(9, 4)
