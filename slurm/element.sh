@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # run, phase, map, offset, max_restarts and environment.sh's names are set above this text
+# shellcheck disable=SC2154 # run, phase, map, offset, time_s, max_restarts and environment.sh's names are set above this text
 # One array element around its Python process: deadline, signals, the true exit code, requeue.  It ends the script.
 
 # Prints the seconds of squeue's [days-][hours:]minutes:seconds.
@@ -12,20 +12,27 @@ seconds_of() {
   echo $((total + 86400 * 10#$days))
 }
 
-# Prints the epoch second by which work must be published, nothing where no limit is known: the shard may sit in a
-# container without Slurm's tools.  The job's id alone would name the whole array in its last element.
-deadline() {
+# Sets QUINTET_DEADLINE to the epoch second by which work must be published, to nothing where no limit is known: the
+# shard may sit in a container without Slurm's tools.  The limit that was submitted spares the controller a question
+# from every element; a limit that was changed since makes itself known by its signal.  The job's id alone would name
+# the whole array in its last element.
+set_deadline() {
   local now end margin left
-  now=$(date +%s)
+  printf -v now '%(%s)T' -1
   end=${SLURM_JOB_END_TIME:-}
   if [[ ! $end =~ ^[0-9]+$ ]]; then
-    left=$(squeue -h -j "$element" -o %L 2>/dev/null)
-    [[ $left =~ ^([0-9]+-)?[0-9]+(:[0-9]+)*$ ]] || return 0
-    end=$((now + $(seconds_of "$left")))
+    if [ -z "$time_s" ]; then
+      left=$(squeue -h -j "$element" -o %L 2>/dev/null)
+      [[ $left =~ ^([0-9]+-)?[0-9]+(:[0-9]+)*$ ]] && time_s=$(seconds_of "$left")
+    fi
+    end=${time_s:+$((now + time_s))}
   fi
-  margin=$(((end - now) / 10))
-  [ "$margin" -gt 30 ] && margin=30
-  echo $((end - margin))
+  QUINTET_DEADLINE=
+  if [ -n "$end" ]; then
+    margin=$(((end - now) / 10))
+    QUINTET_DEADLINE=$((end - (margin > 30 ? 30 : margin)))
+  fi
+  export QUINTET_DEADLINE
 }
 
 if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
@@ -34,8 +41,7 @@ if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
   exit 64
 fi
 element=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
-QUINTET_DEADLINE=$(deadline)
-export QUINTET_DEADLINE
+set_deadline
 
 shard=(-m quintet.shard.commands.shard "$run" "$phase")
 [ -n "$map" ] && shard+=(--map "$map" --offset "$offset")

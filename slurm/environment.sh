@@ -18,7 +18,7 @@ trap 'forward TERM' TERM
 
 log=$log_folder/$log_name.log
 # Slurm's own output goes to /dev/null: it makes no folders, and a name with the run's path in it would be a pattern.
-if mkdir -p -- "$log_folder" && : >>"$log"; then
+if { [ -d "$log_folder" ] || mkdir -p -- "$log_folder"; } && : >>"$log"; then
   exec >>"$log" 2>&1
 fi
 
@@ -100,7 +100,8 @@ done
 cache=$(mktemp -d -- "$base/quintet.XXXXXXXX") || cache=$base
 # Kernels that a node compiles itself are kept there, for this user's next jobs.
 node_cache=$base/quintet-node-$UID
-{ mkdir -m 700 -- "$node_cache" 2>/dev/null || [ -O "$node_cache" ]; } || node_cache=$cache
+[ -d "$node_cache" ] || mkdir -m 700 -- "$node_cache" 2>/dev/null
+[ -O "$node_cache" ] || node_cache=$cache
 
 # What a process in a container sees of the environment outside, besides QUINTET_...
 container_variables=(
@@ -139,6 +140,8 @@ set_python
 
 # Removes the job's folder, and the log of a job that ended well or stopped early, unless QUINTET_KEEP_LOGS is set.
 leave() {
-  case $cache in */quintet.????????) rm -rf -- "$cache" ;; esac
-  case $1 in 0 | 75) [ -n "${QUINTET_KEEP_LOGS:-}" ] || rm -f -- "$log" ;; esac
+  local gone=()
+  case $cache in */quintet.????????) gone+=("$cache") ;; esac
+  case $1 in 0 | 75) [ -n "${QUINTET_KEEP_LOGS:-}" ] || gone+=("$log") ;; esac
+  [ "${#gone[@]}" = 0 ] || rm -rf -- "${gone[@]}"
 }

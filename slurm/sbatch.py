@@ -156,6 +156,7 @@ def array_script(site: Site, job: Job, map_file: Path, mem_mb: int) -> str:
     ]
     values = surroundings(site, job, threads, gpus) | {
         "MAP": quoted(str(map_file), "map"),
+        "TIME_S": str(time_s),
         "MAX_RESTARTS": str(number(job.resources.get("max_restarts", MAX_RESTARTS), 0, "max_restarts")),
     }
     return filled("array.sbatch.in", directives, values)

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -62,6 +63,20 @@ def run_command(command: click.Command, arguments: list[str] | None = None, name
             traceback.print_exc()
         print(f"{label}: {one_line(error)}", file=sys.stderr)
     raise SystemExit(int(code or 0))
+
+
+def run_and_leave(command: click.Command) -> None:
+    """Run a command as `run_command`, and end without taking the interpreter apart.
+
+    A trivial element would spend a tenth of its CPU time on that; an element's files are closed by then.
+    """
+    try:
+        run_command(command)
+    except SystemExit as end:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(int(end.code or 0))
 
 
 def one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from ..run import Plan, Run
 from ..scratch import scratch_base
 from ..signals import StopFlag
 from ..snapshot import running_code_sha256
-from .base import one_line, run_command
+from .base import one_line, run_and_leave
 
 if TYPE_CHECKING:
     from ..phases import Work
@@ -89,14 +90,17 @@ def mapped(map_file: Path | None, line: int) -> int:
 
 
 @contextmanager
-def node_local() -> Iterator[Path]:
-    """Give caches of compilers and plotting a folder on this node, unless the environment names one."""
+def node_local() -> Iterator[None]:
+    """Give caches of compilers and plotting a folder on this node, unless the environment names them all."""
+    if all(name in os.environ for name in CACHES):
+        yield
+        return
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="quintet-", dir=scratch_base(), ignore_cleanup_errors=True) as folder:
         for name in CACHES:
             os.environ.setdefault(name, str(Path(folder) / name.lower()))
-        yield Path(folder)
+        yield
 
 
 def set_threads(plan: Plan) -> None:
@@ -123,8 +127,13 @@ def work_on(run: Run, plan: Plan, shard: int, element: Element, blocks: tuple[in
     """Do the work of an element that is not finished yet."""
     for name in plan.after:
         verified_result(run, name)
+    gc.disable()  # imports leave no garbage, and looking for it costs a twentieth of a short element
+    import h5py  # noqa: F401
+
+    study = study_module(plan.study)
+    gc.enable()
     context = Context.of(run, plan.phase)
-    work: Work = study_module(plan.study).start(context)
+    work: Work = study.start(context)
     if plan.kind == "pull":
         from ..worker import run_worker
 
@@ -236,4 +245,4 @@ def command(
 
 
 if __name__ == "__main__":
-    run_command(command)
+    run_and_leave(command)

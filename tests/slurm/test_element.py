@@ -11,7 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 JOB = """\
-run={folder} phase=p map= offset=0 max_restarts=0 threads=1 scratch={folder} modules=()
+run={folder} phase=p map= offset=0 max_restarts=0 threads=1 time_s= scratch={folder} modules=()
 log_folder={folder}/logs log_name={number}
 . {project}/slurm/environment.sh
 job=$$
