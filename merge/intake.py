@@ -79,9 +79,10 @@ class Standing:
 
     def trace(self, meta: Mapping[str, Any]) -> None:
         """Count where one partial comes from."""
-        container = meta.get("container") or {}
-        image = container.get("quintet_image_id") or container.get("apptainer_name") or "none"
-        self._traces[(*map(meta.get, TRACED), image)] += 1
+        container = meta.get("container")
+        known = container if isinstance(container, dict) else {}
+        image = known.get("quintet_image_id") or known.get("apptainer_name") or "none"
+        self._traces[(*(str(meta.get(key)) for key in TRACED), str(image))] += 1
 
     def traces(self) -> list[list[Any]]:
         """Return the counts of `trace` as JSON values."""
@@ -165,10 +166,15 @@ class Reader:
                 meta = None
             if isinstance(meta, dict) and "schema_version" in meta:
                 return meta
-        try:
-            return read_meta(path)
-        except (OSError, RuntimeError, QuintetError):
-            return {}
+        return known_meta(path)
+
+
+def known_meta(path: Path) -> dict[str, Any]:
+    """Return a partial's provenance, nothing where it cannot be read: it decides nothing."""
+    try:
+        return read_meta(path)
+    except (OSError, RuntimeError, QuintetError):
+        return {}
 
 
 def triples_of(reading: Reading, path: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -399,7 +405,7 @@ def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
                     failed = bool(source.read("rows/failed", "u1", (1,))[0])
                 complete += not failed
                 standing.pieces.append(Piece(found.number, found.number, found.number + 1, 1, found.card.pd))
-                standing.trace(read_meta(found.path))
+                standing.trace(known_meta(found.path))
                 continue
             found = Found(found.number, found.path, found.card, "unreadable", wrong)
         standing.lacking.append(found)

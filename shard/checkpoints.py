@@ -76,7 +76,7 @@ class Checkpoints:
                 meta, arrays = read_meta(path), read_arrays(path)
             except FileNotFoundError:
                 continue  # another attempt has published the unit
-            except (OSError, ValueError, RuntimeError, QuintetError):
+            except (KeyError, OSError, ValueError, RuntimeError, QuintetError):
                 meta, arrays = {}, {}
             if not still(path, card):  # another attempt has replaced it: its two halves may be of two states
                 waiting.append(path)
@@ -90,6 +90,11 @@ class Checkpoints:
                 continue
             return {**meta["state"], **{name.removeprefix("rows/"): array for name, array in arrays.items()}}
         return None
+
+    def refuse(self) -> None:
+        """Set the newest aside: it was believed, and the task cannot be taken up from it."""
+        for _, path in self._standing()[-1:]:
+            set_aside(path, self._run.path / "quarantine")
 
     def drop(self) -> None:
         """Remove them all: the unit is published."""

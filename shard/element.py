@@ -97,6 +97,18 @@ def finished(element: Element, blocks: tuple[int, int]) -> bool:
     return False
 
 
+def take_up(task: Task, state: Mapping[str, Any], checkpoints: Checkpoints) -> None:
+    """Restore a task; a state that it cannot take must not stop every later attempt too."""
+    try:
+        task.restore(state)
+    except QuintetError:
+        raise
+    except Exception as error:
+        checkpoints.refuse()
+        found = f"{type(error).__name__}: {error}"
+        raise QuintetError(Exit.INPUT, f"the checkpoint cannot be taken up ({found}); set aside, run again") from error
+
+
 def run_task(
     element: Element, task: Task, checkpoints: Checkpoints, checkpoint_s: float, every_step: Any = None
 ) -> Mapping[str, Any]:
@@ -114,7 +126,7 @@ def run_task(
     """
     state = checkpoints.load()
     if state is not None:
-        task.restore(state)
+        take_up(task, state, checkpoints)
     kept = time.monotonic()
     while True:
         begun = time.monotonic()

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import Exit, QuintetError
+from .errors import Exit, QuintetError, errno_of
 from .scratch import scratch_base
 
 if TYPE_CHECKING:
@@ -327,5 +327,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     with opened(path) as file:
         try:
             return dict(json.loads(file["meta"].attrs["provenance"]))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
+            if errno_of(error) is not None:
+                raise
             raise QuintetError(Exit.INPUT, f"{path}: no provenance in /meta ({error})") from None
