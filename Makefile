@@ -13,7 +13,7 @@ SIF ?= quintet.sif
 ENGINE ?= $(firstword $(shell command -v buildah podman docker))
 APPTAINER ?= $(firstword $(shell command -v apptainer singularity) apptainer)
 DEMOS := $(sort $(wildcard configs/*/demo.yaml))
-.PHONY: help setup model demo test test-all test-slurm lint image sif test-containers plan submit local status merge verify bench clean
+.PHONY: help setup model demo test test-all test-slurm lint image sif test-containers plan submit local status merge verify bench bench-peers clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -s: -t
@@ -50,7 +50,7 @@ test: lint model ## quick tests, TEST_JOBS at a time
 	$(PYTEST) -n $(TEST_JOBS) --dist loadfile -m "not slow and not slurm and not chaos and not containers"
 
 test-slurm: setup ## tests on a real private Slurm
-	$(PYTEST) -m slurm tests/slurm
+	$(PYTEST) -m "slurm and not chaos" tests/slurm
 
 test-containers: setup ## build both images in the light variant and run in them, also under a real Slurm
 	$(PYTEST) -m containers tests/containers
@@ -83,6 +83,14 @@ sif: ## Apptainer image SIF (the same variables; BOOTSTRAP says what BASE_IMAGE 
 
 bench: setup ## the benchmark tables, each beside its peer
 	@for script in bench/*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit $$?; done
+
+.peers/.stamp: bench/peers.txt
+	$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench-peers: setup .peers/.stamp ## what a task costs here, with submitit, Snakemake and signac-flow, in one run
+	$(VENV)/bin/python bench/tasks.py --workflows .peers/bin
 
 clean: ## remove temporary files of RUN
 	bin/clean $(RUN)

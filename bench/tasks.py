@@ -1,9 +1,10 @@
 """Cost of a trivial array task on a real, private Slurm, and the time from submitting 64 of them to the last one's end.
 
-    python bench/tasks.py [--tasks 64] [--slots 8]
+    python bench/tasks.py [--tasks 64] [--slots 8] [--workflows .peers/bin]
 
 The same work handed in five ways: by `bin/submit` with one unit a shard and packed eight and all to a shard, as a plain
 array of a Python that imports numpy and h5py and writes one file, and by submitit's `map_array`, with and without srun.
+`--workflows` names the programs of Snakemake and signac-flow, which then hand in the plain array's work, too.
 CPU seconds are those of everything that Slurm starts for a task: its step daemon, the batch script, the process.
 Without Slurm (Debian: slurm-wlm munge) only the local runners are compared.
 """
@@ -27,6 +28,7 @@ from typing import Any
 from common.process import BARE_WRITING, cost_of
 from common.study import PROJECT, House
 from common.table import Row, arguments, show
+from common.workflows import with_signac, with_snakemake
 
 sys.path.append(str(PROJECT))
 from tests.slurm.cluster import Cluster, absent, running_cluster
@@ -65,12 +67,13 @@ def files_below(*folders: Path) -> int:
 
 
 def on_slurm(cluster: Cluster, units: int, hand_in: Callable[[], str], folders: tuple[Path, ...]) -> Measured:
-    """Hand in, wait for the array's end and for its step daemons; `hand_in` returns the array's job id."""
+    """Hand in, wait for the end and the step daemons; `hand_in` returns the job to wait for, empty: all there are."""
     reaped()
     begun = time.monotonic()
     job = hand_in()
     seconds = 0.0
-    while cluster.command("squeue", "-h", "-j", job, check=False).strip():
+    wanted = ("-j", job) if job else ()
+    while cluster.command("squeue", "-h", *wanted, check=False).strip():
         seconds += reaped()[1]
         time.sleep(0.05)
     wall = time.monotonic() - begun
@@ -121,7 +124,7 @@ def with_submitit(folder: Path, tasks: int, slots: int, srun: bool) -> Callable[
     return hand_in
 
 
-def slurm_rows(house: House, folder: Path, tasks: int, slots: int) -> list[Row]:
+def slurm_rows(house: House, folder: Path, tasks: int, slots: int, workflows: Path | None) -> list[Row]:
     """Measure every way on one cluster."""
     found: dict[str, Measured] = {}
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -139,7 +142,15 @@ def slurm_rows(house: House, folder: Path, tasks: int, slots: int) -> list[Row]:
         for name, srun in (("submitit", True), ("submitit without srun", False)):
             place = folder / name.replace(" ", "-")
             found[name] = on_slurm(cluster, tasks, with_submitit(place, tasks, slots, srun), (place,))
-    return table_of(found, tasks, slots)
+        if workflows is not None:
+            script = bare / "bare.py"
+            place = folder / "snakemake"
+            found["Snakemake"] = on_slurm(
+                cluster, tasks, with_snakemake(workflows, script, place, tasks, slots), (place,)
+            )
+            place = folder / "signac-flow"
+            found["signac-flow"] = on_slurm(cluster, tasks, with_signac(workflows, script, place, tasks), (place,))
+    return [*table_of(found, tasks, slots), *workflow_rows(found)]
 
 
 def table_of(found: dict[str, Measured], tasks: int, slots: int) -> list[Row]:
@@ -160,6 +171,19 @@ def table_of(found: dict[str, Measured], tasks: int, slots: int) -> list[Row]:
         Row(f"{done}; peer: submitit with srun", one.wall_s, "s", found["submitit"].wall_s),
         Row(f"the same, packed x{PACKED}; peer: plain array", eight.wall_s, "s", found["plain"].wall_s, None, 3.0),
     ]
+
+
+def workflow_rows(found: dict[str, Measured]) -> list[Row]:
+    """Return the rows beside the workflow tools that were measured; one unit a shard, as they have one a task."""
+    ours, rows = found["unpacked"], []
+    for name in [name for name in ("Snakemake", "signac-flow") if name in found]:
+        peer = found[name]
+        rows += [
+            Row(f"a unit, unpacked; peer: {name}", ours.cpu_s, "CPU s", peer.cpu_s),
+            Row(f"files a unit, unpacked; peer: {name}", ours.files, "files", peer.files),
+            Row(f"submit to done; peer: {name}", ours.wall_s, "s", peer.wall_s),
+        ]
+    return rows
 
 
 def local_rows(house: House, folder: Path) -> list[Row]:
@@ -195,6 +219,7 @@ def main() -> None:
     parser = arguments("Cost of a trivial array task.")
     parser.add_argument("--tasks", type=int, default=64)
     parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--workflows", type=Path, help="folder with snakemake and the Python of signac-flow")
     given = parser.parse_args()
     logging.getLogger("submitit").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="quintet-") as scratch:
@@ -203,7 +228,8 @@ def main() -> None:
         rows, notes = local_rows(house, folder), []
         reason = absent()
         if reason is None:
-            rows = slurm_rows(house, folder, given.tasks, given.slots) + rows
+            workflows = given.workflows and given.workflows.resolve()
+            rows = slurm_rows(house, folder, given.tasks, given.slots, workflows) + rows
         else:
             notes.append(f"no Slurm here: {reason}")
     show("A trivial array task", rows, notes)

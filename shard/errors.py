@@ -52,6 +52,8 @@ def exit_of(error: BaseException) -> Exit:
     """Return the exit code that an exception ends a process with."""
     if isinstance(error, QuintetError):
         return error.code
+    if isinstance(error, ModuleNotFoundError):  # the same again wherever this installation is used
+        return Exit.MISMATCH
     number = errno_of(error)
     if number in CANNOT_WRITE_ERRNOS:
         return Exit.CANNOT_WRITE

@@ -75,8 +75,10 @@ def write_temporary(final: Path, content: bytes, mode: int = 0o640) -> Path:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(final)  # calls on a descriptor name no file, and a person must know which disk is full
         raise
     return temporary
 
@@ -90,6 +92,25 @@ def replace_file(final: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(final.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file of lines; one that a full disk or a kill cut off is ended first.
+
+    Raises:
+        OSError: the line could not be written, or not whole.
+    """
+    content = line.encode() + b"\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            content = b"\n" + content
+        if os.write(descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def rename_exclusive(temporary: Path, final: Path) -> None:

@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -154,6 +155,29 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
     element.attempt.units_done += 1
 
 
+def forget_lost_trials(element: Element, store: TrialStore) -> bool:
+    """Let a search forget the trials whose partials are lost or damaged; return whether there was one.
+
+    The partials are the truth: the database is set aside, and made again from those that stand.
+    """
+    run, plan, lost = element.run, element.plan, False
+    for trial in store.finished():
+        if "partial" not in trial.user_attrs:  # it failed without one
+            continue
+        number = trial.number
+        path = run.trial_file(plan.phase, number)
+        found = examine(path, number, plan, element.inputs, "fast", (number, number + 1))
+        if found.reason is None:
+            continue
+        print(f"{path.name}: {found.reason} {found.detail}; the trial is computed again", file=sys.stderr)
+        set_aside(path, element.quarantine)
+        lost = True
+    if lost:
+        with suppress(FileNotFoundError):  # another worker was quicker
+            store.set_aside()
+    return lost
+
+
 def run_worker(element: Element, context: Context, work: Work) -> Exit:
     """Claim trials until the search is done, or nobody's help is wanted any more, or a signal comes."""
     store = open_store(context, element.inputs, work, element.stop.requested)
@@ -163,7 +187,9 @@ def run_worker(element: Element, context: Context, work: Work) -> Exit:
     while not element.stop.requested():
         claim = store.claim(owner)
         if claim == "done":
-            return Exit.OK
+            if not forget_lost_trials(element, store):
+                return Exit.OK
+            continue
         if claim == "wait":
             waited_until = waited_until or time.monotonic() + wait_seconds
             if time.monotonic() >= waited_until:

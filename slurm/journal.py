@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..shard.attempts import utc_now
+from ..shard.publish import append_line
 from ..shard.run import Run
 
 Kind = Literal["array", "merge", "pending", "cancelled"]
@@ -43,14 +43,9 @@ class Journal:
         self._path = run.path / "submissions.jsonl"
 
     def append(self, entry: Entry) -> None:
-        """Write one line, whole or not at all."""
+        """Write one line; OSError where it is not written whole."""
         record = {**asdict(entry), "argv": list(entry.argv), "time": utc_now()}
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        try:
-            os.write(descriptor, (json.dumps(record, separators=(",", ":")) + "\n").encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append_line(self._path, json.dumps(record, separators=(",", ":")))
 
     @cached_property
     def entries(self) -> tuple[Entry, ...]:

@@ -191,7 +191,7 @@ class Slurm:
 class Rehearsal:
     """The desk of --dry-run: prints each job as a line of shell that would hand it in, and hands in nothing."""
 
-    def __init__(self, slurm: Slurm, say: Callable[[str], None] = print) -> None:
+    def __init__(self, slurm: Desk, say: Callable[[str], None] = print) -> None:
         """Ask the given Slurm, if there is one, what is queued."""
         self._slurm = slurm
         self._say = say

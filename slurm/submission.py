@@ -19,6 +19,7 @@ from ..shard.partial import read_card
 from ..shard.progress import progress_of
 from ..shard.publish import make_folder, replace_file
 from ..shard.run import Plan, Run
+from ..shard.scan import Depth, scan_map, scan_trials
 from ..shard.scheduler import QueueView
 from .journal import Entry, Journal
 from .queue import ArrayTooLargeError, Desk, QueueFullError, Rehearsal
@@ -80,8 +81,11 @@ def unfinished(run: Run, plan: Plan, inputs: str | None) -> tuple[int, ...]:
     return missing_of(run, plan).numbers
 
 
-def is_merged(run: Run, plan: Plan, inputs: str) -> bool:
-    """Return whether the phase's result stands, whole, from these inputs and all of the planned units."""
+def is_merged(run: Run, plan: Plan, inputs: str, depth: Depth) -> bool:
+    """Return whether the phase's result stands, whole, from these inputs and all of the planned units.
+
+    What it was made from must stand as well: later phases may read the partials, and a merge would ask for them.
+    """
     try:
         card = read_card(run.merged(plan.phase))
     except (OSError, ValueError):
@@ -89,7 +93,11 @@ def is_merged(run: Run, plan: Plan, inputs: str) -> bool:
     whole = card.complete and (card.lo, card.hi) == (0, plan.blocks)
     if plan.kind == "map":  # failed trials are units, too, so that a search may hold more than it planned
         whole = whole and card.units == plan.units
-    return whole and card.cfg == plan.config_sha256[:16] and card.inp == inputs
+    if not whole or card.cfg != plan.config_sha256[:16] or card.inp != inputs:
+        return False
+    if plan.kind == "map":
+        return all(found.reason is None for found in scan_map(run, plan, inputs, depth))
+    return sum(found.reason is None for found in scan_trials(run, plan, inputs, depth)) >= card.units
 
 
 def lineage(plans: Mapping[str, Plan], phase: str) -> set[str]:
@@ -147,7 +155,8 @@ class Chain:
         running = {shard for shards in arrays.values() for shard in shards}
 
         inputs = None if before or blocked else inputs_digest(self._run, plan)
-        merged = inputs is not None and is_merged(self._run, plan, inputs)
+        depth: Depth = "fast" if self._wishes.missing_only else "card"
+        merged = inputs is not None and is_merged(self._run, plan, inputs, depth)
         # The last phase's merge renders the report from all results: it must come behind those that are made again.
         reports = bool(self._renewed) and name == list(self._plans)[-1]
         if merged and not reports:
@@ -352,9 +361,13 @@ class Chain:
         return path.relative_to(self._root).as_posix()
 
     def _handed_in(self, entry: Entry) -> None:
+        try:
+            self._record(entry)
+        except OSError:
+            self._desk.cancel([entry.job])  # what the journal does not know would be handed in twice
+            raise
         self.outcome.jobs.append(entry.job)
         self._handed.append(entry)
-        self._record(entry)
 
     def _record(self, entry: Entry) -> None:
         if not self._paper:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from ..shard.errors import Exit, QuintetError
 from ..shard.run import Run
 from .journal import Journal
-from .queue import Desk
-from .submission import Wishes, submit
+from .queue import Desk, Rehearsal
+from .submission import Outcome, Wishes, submit
 
 LONGEST_PAUSE_SECONDS = 300.0
-STUCK_ROUNDS = 2
+STUCK_ROUNDS = 3
 
 
 def until_done(
@@ -36,7 +36,7 @@ def until_done(
         sleep: waits for some seconds.
 
     Returns:
-        0 when all is merged, 3 when two rounds in a row changed nothing, or the code of shards that need a person.
+        0 when all is merged, 3 when three rounds in a row changed nothing, or the code of shards that need a person.
     """
     seen: list[tuple[int, int]] = []
     while True:
@@ -48,9 +48,17 @@ def until_done(
         if outcome.held and not outcome.jobs and not waited:
             return outcome.code
         seen.append((outcome.unmerged, outcome.missing))
-        if len(seen) > STUCK_ROUNDS and len(set(seen[-STUCK_ROUNDS - 1 :])) == 1 and not outcome.refused:
+        if seen[-STUCK_ROUNDS:] == [seen[-1]] * STUCK_ROUNDS and not outcome.refused:
+            now = lacking(run, desk, wishes)  # this round is over, too: what it brought counts
+            if (now.unmerged, now.missing) != seen[-1]:
+                continue
             say(f"stuck: {outcome.missing} shards are still missing; bin/status {shlex.quote(str(run.path))} says why")
             return outcome.code or Exit.INCOMPLETE
+
+
+def lacking(run: Run, desk: Desk, wishes: Wishes) -> Outcome:
+    """Return what a submission would find lacking, without handing anything in."""
+    return submit(run, Rehearsal(desk, lambda line: None), wishes, lambda line: None)
 
 
 def wait_for_queue(run: Run, desk: Desk, poll_seconds: float, sleep: Callable[[float], None]) -> bool:

@@ -63,13 +63,28 @@ def create(path: Path, spec: SearchSpec, incarnation: str) -> None:
             storage.create_new_study([direction], study_name=spec.study_name)
             storage.remove_session()
             storage.engine.dispose()
+        except Exception as error:
+            cause = sqlite_error_of(error)
+            if cause is None:
+                raise
+            raise named_error(draft, cause) from error
         finally:
             optuna.logging.set_verbosity(verbosity)
         with closing(sqlite3.connect(draft)) as connection:
             connection.executescript(OWN_TABLES)
             connection.execute("INSERT INTO quintet_store VALUES (?, ?)", (fingerprint(spec), incarnation))
             connection.commit()
-        shutil.copyfile(draft, path)
+        try:
+            shutil.copyfile(draft, path)
+        except OSError as error:  # it names the draft, and what is full is the run's disk
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def sqlite_error_of(error: BaseException | None) -> sqlite3.Error | None:
+    """Return SQLite's own error within those that SQLAlchemy and Optuna put around it."""
+    while error is not None and not isinstance(error, sqlite3.Error):
+        error = getattr(error, "orig", None) or error.__cause__
+    return error
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -60,6 +60,8 @@ CONFIGS: dict[str, str | bytes] = {
     "two documents": STUDY + "---\n" + STUDY,
     "number keys": STUDY + "1: 2\n",
     "null key": STUDY + "~: 2\n",
+    "key twice": STUDY + "seed: 1\nseed: 2\n",
+    "key twice in a section": STUDY + "search: {n_trials: 3, n_trials: 4}\n",
     "unknown section": STUDY + "serach: {}\n",
     "shell in the study": "study: $(touch owned)\n",
     "newline in the study": 'study: "complementarity\\nx"\n',
