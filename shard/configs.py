@@ -7,6 +7,7 @@ import json
 import math
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,27 @@ def count_nodes(value: Any, source: str, depth: int = 0, budget: list[int] | Non
         count_nodes(child, source, depth + 1, budget)
 
 
+def repeated_key(document: Any) -> str | None:
+    """Return a key that stands twice in one mapping of a composed document; PyYAML would take the last of them."""
+    import yaml
+
+    seen: set[int] = set()
+    waiting = [document]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            waiting += [value for _, value in node.value]
+            if keys and max(keys.values()) > 1:
+                return str(keys.most_common(1)[0][0])
+    return None
+
+
 def parsed(text: str, source: str) -> Any:
     """Return what a YAML text says; exit 2 where it is none, or too deep or too large with its aliases expanded.
 
@@ -84,9 +106,14 @@ def parsed(text: str, source: str) -> Any:
             standing[-1] = (standing[-1][0], standing[-1][1] + size)
             if standing[-1][1] > MAX_NODES or len(standing) > MAX_DEPTH + 2:
                 raise QuintetError(Exit.USAGE, f"{source}: more than {MAX_NODES} values or {MAX_DEPTH} levels")
-        data = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        document = loader.get_single_node()
+        repeated = repeated_key(document)
+        data = None if document is None else loader.construct_document(document)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise QuintetError(Exit.USAGE, f"{source}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    if repeated:
+        raise QuintetError(Exit.USAGE, f"{source}: {shortened(repeated)[1:-1]}: stands there twice; allowed is once")
     count_nodes(data, source)
     return data
 
