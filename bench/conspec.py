@@ -1,11 +1,12 @@
 """Speed of the conspec study against its targets: worlds, rollout, contrastive step, whole trials, checkpoint.
 
-    python bench/conspec.py [--quick] [--learning]
+    python bench/conspec.py [--quick | --memory]
 
 CPU time of one thread, kernels cached. `--quick` measures worlds, rollout, contrastive step and the first 400
-episodes of `single`, about half a minute; without it the whole trials follow; `--learning` adds the largest model. The
-plain loop that ratios are taken against stands in this file: one lane, plain Python, one frame at a time through a
-convolution and an LSTM cell, and an optimiser step for every time step of a finished episode, which is how the public
+episodes of `single`, about half a minute; without it the whole trials follow; `--memory` measures the peak memory of
+processes of their own instead: five default trials one after the other, and the largest model. The plain loop that
+ratios are taken against stands in this file: one lane, plain Python, one frame at a time through a convolution and an
+LSTM cell, and an optimiser step for every time step of a finished episode, which is how the public
 `mandanasmi/MemorySchema` (commit 5189410) is built. That code needed 104-120 us per step of the world and 4.54 ms per
 step of training on an AMD EPYC.
 """
@@ -14,7 +15,10 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,9 +33,19 @@ from quintet.jobs.conspec.contrast_kernel import contrast
 from quintet.jobs.conspec.network import Sizes, aligned, initial_weights
 from quintet.jobs.conspec.reference import SingleEnv
 from quintet.jobs.conspec.sampler import Sampler
-from quintet.jobs.conspec.trial import Trial, peak_rss_mb
+from quintet.jobs.conspec.trial import Trial
 
 LANES = 20
+PEAKS = """
+import json, sys
+from quintet.jobs.conspec import train
+from quintet.jobs.conspec.trial import peak_rss_mb
+peaks = []
+for params, words, episodes in json.loads(sys.argv[1]):
+    train(params, words, world="single", episodes=episodes)
+    peaks.append(peak_rss_mb())
+print(json.dumps(peaks))
+"""
 SHORT = {"hidden_dim": 64, "lstm_hidden_size": 64, "gamma": 0.99}
 SMALLEST = {"hidden_dim": 64, "lstm_hidden_size": 64, "num_prototypes": 3, "memory_size": 1000}
 LARGEST = {
@@ -176,15 +190,33 @@ def checkpoint() -> str:
     return f"{took * 1e3:.1f} ms, {len(buffer.getvalue()) / 1e6:.1f} MB"
 
 
+def peaks_of(*trials: tuple[dict[str, Any], tuple[int, int, int], int]) -> list[float]:
+    """Peak resident memory in MB of a process after each of its trials (parameters, seed words, episodes)."""
+    command = [sys.executable, "-c", PEAKS, json.dumps(trials)]
+    return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def show_memory() -> None:
+    """Print the rows about memory."""
+    first, *others = peaks_of(*(({}, (101, 0, number), 5000) for number in range(5)))
+    line("peak memory, default trial of 5000 episodes", f"{first:.0f} MB", "800 MB", "450 MB")
+    line("growth over four more in the same process", f"{max(others) / first - 1:+.1%}", "5 %", "")
+    (largest,) = peaks_of((LARGEST, (101, 0, 0), 1000))
+    line("peak memory, largest model, first 1000 episodes", f"{largest:.0f} MB", "1200 MB", "700 MB")
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="leave out the whole trials")
-    parser.add_argument("--learning", action="store_true", help="add the first 1000 episodes of the largest model")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory instead")
     options = parser.parse_args()
     torch.set_num_threads(1)
     train({}, (0, 0, 0), world="single", episodes=20)
     line("", "measured", "hard", "stretch")
+    if options.memory:
+        show_memory()
+        return
     for world in ("single", "double", "triple"):
         ours, plain = steps_per_second(world, "grid"), plain_steps_per_second(world)
         line(f"grid {world}, 20 lanes, steps/s", f"{ours / 1e6:.2f} M", "2.5 M", "8 M")
@@ -207,9 +239,6 @@ def main() -> None:
         line("5000 episodes, delayed double", trial_seconds(SHORT, "double", 5000, **keywords)[1], "90 s", "20 s")
         keywords["agent"] = {"conspec": False}
         line("the same without ConSpec", trial_seconds(SHORT, "double", 5000, **keywords)[1], "32 s", "7 s")
-    if options.learning:
-        line("1000 episodes, single, largest model", trial_seconds(LARGEST, "single", 1000)[1], "", "")
-    line("peak resident memory", f"{peak_rss_mb():.0f} MB", "800 MB", "450 MB")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def plain(value: Any) -> Any:
@@ -68,3 +71,17 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], 
         cells = [cell.item() if isinstance(cell, np.generic) else cell for cell in row]
         writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells])
     return write_file(path, text.getvalue().encode())
+
+
+def write_frames(path: Path, frames: Iterable[pd.DataFrame]) -> int:
+    """Write data frames of the same columns one below the other as CSV, whole or not at all; return the rows.
+
+    Floats are the shortest exact ones, cells without a value empty.
+    """
+    rows = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        for number, frame in enumerate(frames):
+            frame.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+            rows += len(frame)
+    return rows

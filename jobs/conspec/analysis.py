@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,17 @@ def analyse(
     Per world: `trials`, mean and sample standard deviation (None for one trial) of mean reward and success rate,
     the best trial by `metric` and `direction` (ties: lowest number), Pearson's r and Spearman's rho (average ranks)
     of every numeric parameter with mean reward (None where either side is constant), `importance_order` by
-    decreasing |r|, and a histogram of mean reward in 20 bins. Worlds stand in their canonical order.
+    decreasing |r|, and a histogram of mean reward in 20 bins. Worlds stand in their canonical order. Of several records
+    of one trial the last counts.
 
     Raises:
         ValueError: an unknown direction, or a record without a field, named by its position.
     """
     check_choice("direction", direction, DIRECTIONS)
-    worlds: dict[str, list[Record]] = {}
+    worlds: dict[str, dict[int, Record]] = {}
     for position, record in enumerate(results):
         _check(record, position, metric)
-        worlds.setdefault(str(record["environment"]), []).append(record)
+        worlds.setdefault(str(record["environment"]), {})[int(record["trial"])] = record
     known = [world for world in WORLDS if world in worlds]
     order = [*known, *sorted(worlds.keys() - set(known))]
     return {world: _statistics(worlds[world], metric, direction) for world in order}
@@ -49,8 +50,8 @@ def _check(record: Record, position: int, metric: str) -> None:
             raise ValueError(f"record {position}: results.{field}: missing")
 
 
-def _statistics(records: Sequence[Record], metric: str, direction: str) -> dict[str, Any]:
-    rows = sorted(records, key=lambda record: int(record["trial"]))
+def _statistics(trials: Mapping[int, Record], metric: str, direction: str) -> dict[str, Any]:
+    rows = [trials[number] for number in sorted(trials)]
 
     def column(name: str) -> NDArray[np.float64]:
         return np.array([float(row["results"][name]) for row in rows])

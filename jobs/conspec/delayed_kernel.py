@@ -113,9 +113,9 @@ def reset_lanes(phases, boards, placements, lanes, codes):  # type: ignore[no-un
 
 @compiled_entry
 def step_lanes(phases, boards, placements, lanes, actions, codes, reward, cut):  # type: ignore[no-untyped-def]
-    """Step every lane that has not ended; return the first lane with an action outside 0..3, or -1."""
+    """Step every lane that has not ended; return the first of them with an action outside 0..3, or -1."""
     for n in range(len(lanes)):
-        if actions[n] < 0 or actions[n] >= N_ACTIONS:
+        if (actions[n] < 0 or actions[n] >= N_ACTIONS) and not lanes[n, TRUNCATED]:
             return n
     for n in range(len(lanes)):
         lane = lanes[n]

@@ -18,9 +18,9 @@ from .worlds import (
     DEFAULT_SIZE,
     MAX_STEPS,
     REWARD_MODES,
-    RULESETS,
     GridWorld,
-    check_choice,
+    check_count,
+    check_rules,
     delayed_world,
     full_rewards,
     grid_world,
@@ -131,7 +131,7 @@ class VectorEnv(ABC):
 
         Raises:
             RuntimeError: `reset` was never called.
-            ValueError: not one whole number per lane, or one that is no action.
+            ValueError: not one whole number per lane, or one that is no action in a lane that has not ended.
         """
 
     def _checked(self, actions: ArrayLike) -> NDArray[np.int64]:
@@ -289,26 +289,10 @@ def make_env(
     Raises:
         ValueError: an option that is not allowed, named with what is.
     """
-    check_arguments(family, ruleset, reward_mode, num_envs, max_steps)
+    check_rules(world, family, ruleset, reward_mode, max_steps)
+    check_count("num_envs", num_envs)
     if family == "delayed":
-        delayed_world(world)
         return DelayedVectorEnv(world, int(num_envs), seed)
     geometry = grid_world(world, size)
     tables = grid_tables(geometry, ruleset, reward_mode, int(max_steps), full_rewards(rewards))
     return GridVectorEnv(geometry, int(num_envs), tables)
-
-
-def check_arguments(family: str, ruleset: str, reward_mode: str, num_envs: int, max_steps: int) -> None:
-    """Check what both families and the plain twin take.
-
-    Raises:
-        ValueError: an option that is not allowed, named with what is.
-    """
-    check_choice("family", family, ("grid", "delayed"))
-    check_choice("ruleset", ruleset, RULESETS)
-    check_choice("reward_mode", reward_mode, REWARD_MODES)
-    if family == "delayed" and reward_mode != "shaped":
-        raise ValueError(f"reward_mode {reward_mode!r} has no meaning in family delayed")
-    for key, value in (("num_envs", num_envs), ("max_steps", max_steps)):
-        if isinstance(value, bool) or value != int(value) or value < 1:
-            raise ValueError(f"{key}: {value!r}; allowed whole numbers from 1")

@@ -225,9 +225,9 @@ def reset_lanes(facts, views, lanes, owed, codes):  # type: ignore[no-untyped-de
 
 @compiled_entry
 def step_lanes(facts, kinds, views, rewards, lanes, owed, actions, codes, reward, ended, cut):  # type: ignore[no-untyped-def]
-    """Step every lane that has not ended; return the first lane with an action outside 0..6, or -1."""
+    """Step every lane that has not ended; return the first of them with an action outside 0..6, or -1."""
     for n in range(len(lanes)):
-        if actions[n] < 0 or actions[n] >= N_ACTIONS:
+        if (actions[n] < 0 or actions[n] >= N_ACTIONS) and not lanes[n, TERMINATED] and not lanes[n, TRUNCATED]:
             return n
     for n in range(len(lanes)):
         lane = lanes[n]

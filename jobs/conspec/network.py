@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 EMBEDDING_GAIN = 1.4
-ALIGNMENT = 64  # bytes of a cache line and of the widest vector
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,14 @@ class Sizes:
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
-    """Return zeros that begin at a cache line."""
+    """Return zeros that begin at a page, in memory of their own.
+
+    The allocator keeps what it has given out once, and clears all of it when it gives it out again: a process would
+    grow from trial to trial. A private mapping takes room only where it is written, and goes back as a whole.
+    """
     count = int(np.prod(shape))
-    itemsize = np.dtype(dtype).itemsize
-    raw = np.zeros(count * itemsize + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + count * itemsize].view(dtype).reshape(shape)
+    room = mmap(-1, max(count, 1) * np.dtype(dtype).itemsize, MAP_PRIVATE | MAP_ANONYMOUS)
+    return np.frombuffer(room, dtype, count).reshape(shape)
 
 
 def initial_weights(sizes: Sizes, generator: torch.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -13,11 +13,8 @@ from .placements import N_APPLES, N_KEY_CELLS, Layout, drawn, given
 from .worlds import (
     DEFAULT_SIZE,
     MAX_STEPS,
-    REWARD_MODES,
-    RULESETS,
     Cell,
-    check_choice,
-    check_world,
+    check_rules,
     delayed_world,
     full_rewards,
     grid_world,
@@ -291,9 +288,7 @@ class SingleEnv:
         rewards: Mapping[str, float] | None = None,
         seed: int | SeedSequence = 0,
     ) -> None:
-        check_world(world, family)
-        check_choice("ruleset", ruleset, RULESETS)
-        check_choice("reward_mode", reward_mode, REWARD_MODES)
+        check_rules(world, family, ruleset, reward_mode, max_steps)
         self._episode: Any = (
             Grid(world, ruleset, reward_mode, max_steps, size, rewards) if family == "grid" else Delayed(world, seed)
         )
@@ -307,7 +302,7 @@ class SingleEnv:
         return seen
 
     def step(self, action: int) -> Step:
-        """Act; return (codes u1[D], reward, terminated, truncated). An ended lane stays as it is.
+        """Act; return (codes u1[D], reward, terminated, truncated). An ended lane stays as it is, whatever the action.
 
         Raises:
             RuntimeError: `reset` was never called.
@@ -315,11 +310,12 @@ class SingleEnv:
         """
         if not self._is_reset:
             raise RuntimeError("step() before reset()")
-        if not 0 <= action < self._episode.actions:
-            raise ValueError(f"action {action}; allowed 0 to {self._episode.actions - 1}")
-        ended = self._episode.terminated or self._episode.truncated
-        reward = 0.0 if ended else self._episode.act(int(action))
-        return self._episode.view(), reward, self._episode.terminated, self._episode.truncated
+        episode, reward = self._episode, 0.0
+        if not (episode.terminated or episode.truncated):
+            if not 0 <= action < episode.actions:
+                raise ValueError(f"action {action}; allowed 0 to {episode.actions - 1}")
+            reward = episode.act(int(action))
+        return episode.view(), reward, episode.terminated, episode.truncated
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the episode.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import PCG64, Generator, SeedSequence
 from numpy.typing import NDArray
 
-from .worlds import WORLDS, check_choice
+from .worlds import WORLDS, check_choice, check_count
 
 TYPES = ("choice", "uniform", "loguniform", "int", "fixed")
 GRID_ORDER_WORD = 1735550308  # "grid" in ASCII: the shuffled order shares no stream with a trial
@@ -42,7 +42,7 @@ class Axis:
         if self.kind == "int":
             top = self.high + 1
             value = self._between(u, top) if self.log else self.low + u * (top - self.low)
-            return min(math.floor(value), int(self.high))
+            return min(max(math.floor(value), int(self.low)), int(self.high))
         return min(max(self._between(u, self.high), self.low), self.high)
 
     def _between(self, share: float, high: float) -> float:
@@ -111,6 +111,8 @@ def _axis(name: str, entry: Any) -> Axis:
         raise ValueError(f"{name}: min {low!r}, max {high!r}; int needs whole numbers")
     if kind == "int" and log and low <= 0:
         raise ValueError(f"{name}.min: {low!r}; int with log needs min > 0")
+    if kind != "int":
+        low, high = float(low), float(high)
     return Axis(name, kind, (), low, high, log)
 
 
@@ -152,8 +154,7 @@ class ParameterGrid:
     """
 
     def __init__(self, search_space: Mapping[str, Mapping[str, Any]], *, levels: int = 3) -> None:
-        if isinstance(levels, bool) or levels != int(levels) or levels < 2:
-            raise ValueError(f"grid_levels: {levels!r}; allowed whole numbers from 2")
+        check_count("grid_levels", levels, least=2)
         self._axes = [(axis.name, axis.levels(levels)) for axis in read_space(search_space)]
         self._size = math.prod(len(values) for _, values in self._axes)
         if self._size > LARGEST_GRID:

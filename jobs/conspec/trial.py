@@ -30,7 +30,7 @@ from .network import Sizes, initial_weights
 from .policy import Policy
 from .sampler import Sampler
 from .settings import settings_of
-from .worlds import DEFAULT_SIZE, DELAYED_EVENTS, GRID_EVENTS, MAX_STEPS, check_choice, check_world
+from .worlds import DEFAULT_SIZE, DELAYED_EVENTS, GRID_EVENTS, MAX_STEPS, check_count, check_rules
 
 WEIGHTS, PLACEMENTS, ACTIONS, PERMUTATIONS, DRAWS, EVALUATION, EXPORT = range(1, 8)
 EVAL_FREQUENCY = 500
@@ -88,11 +88,9 @@ class Trial:
         Raises:
             ValueError: an argument that is not allowed, named with what is.
         """
-        check_choice("family", family, ("grid", "delayed"))
-        check_world(world, family)
-        for key, value in (("episodes", episodes), ("eval_frequency", eval_frequency)):
-            if isinstance(value, bool) or value != int(value) or value < 1:
-                raise ValueError(f"{key}: {value!r}; allowed whole numbers from 1")
+        check_rules(world, family, ruleset, reward_mode, max_steps)
+        check_count("episodes", episodes)
+        check_count("eval_frequency", eval_frequency)
         self.settings = settings_of(params, agent, family)
         self.total, self.done = int(episodes), 0
         self._eval_frequency = int(eval_frequency)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 FAMILIES = ("grid", "delayed")
 RULESETS = ("standard", "reference")
@@ -74,6 +76,7 @@ def grid_world(name: str, size: int = DEFAULT_SIZE) -> GridWorld:
     """
     check_world(name, "grid")
     check_size(name, size)
+    size = int(size)
     h, last = size // 2, size - 2
     if name == "single":
         return GridWorld(name, size, (h,), {2: (2, h)}, {2: (h, h)}, None, (last, last))
@@ -84,13 +87,13 @@ def grid_world(name: str, size: int = DEFAULT_SIZE) -> GridWorld:
     return GridWorld(name, size, (3, 6), keys, {1: (3, h), 3: (6, h)}, (4, last), (last, last))
 
 
-def check_size(name: str, size: int) -> None:
+def check_size(name: str, size: Any) -> None:
     """Check the side length of a grid world.
 
     Raises:
         ValueError: odd, below 8 or above 20, or not 10 for `triple`, whose columns are absolute.
     """
-    if isinstance(size, bool) or size != int(size) or size % 2 or not SMALLEST_SIZE <= size <= LARGEST_SIZE:
+    if not is_whole(size) or size % 2 or not SMALLEST_SIZE <= size <= LARGEST_SIZE:
         raise ValueError(f"size {size!r}; allowed even numbers {SMALLEST_SIZE} to {LARGEST_SIZE}")
     if name == "triple" and size != DEFAULT_SIZE:
         raise ValueError(f"size {size}: triple needs size {DEFAULT_SIZE}")
@@ -116,6 +119,35 @@ def check_choice(key: str, value: object, allowed: tuple[str, ...]) -> None:
     """
     if value not in allowed:
         raise ValueError(f"{key}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a finite number without a fraction."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(value == value // 1)
+
+
+def check_count(key: str, value: Any, least: int = 1) -> None:
+    """Check a number that counts something.
+
+    Raises:
+        ValueError: `value` is no whole number, or below `least`.
+    """
+    if not is_whole(value) or value < least:
+        raise ValueError(f"{key}: {value!r}; allowed whole numbers from {least}")
+
+
+def check_rules(world: str, family: str, ruleset: str, reward_mode: str, max_steps: int) -> None:
+    """Check what a world is made from.
+
+    Raises:
+        ValueError: an option that is not allowed, named with what is.
+    """
+    check_world(world, family)
+    check_choice("ruleset", ruleset, RULESETS)
+    check_choice("reward_mode", reward_mode, REWARD_MODES)
+    if family == "delayed" and reward_mode != "shaped":
+        raise ValueError(f"reward_mode {reward_mode!r} has no meaning in family delayed")
+    check_count("max_steps", max_steps)
 
 
 def full_rewards(rewards: Mapping[str, float] | None) -> dict[str, float]:

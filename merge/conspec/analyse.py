@@ -13,8 +13,8 @@ from ...jobs.conspec.metrics import OPTIMIZED
 from ...shard.commands.base import run_command
 from ...shard.conspec.advice import SLOW_ADVICE
 from ...shard.errors import Exit, QuintetError
-from ...shard.publish import replace_file
 from ..drawing import draw_all
+from ..exports import write_file
 from ..page import report_markdown
 from .records import read_results
 from .rendering import record_drawings
@@ -67,7 +67,7 @@ def command(results_dir: Path, output: Path, figures: Path | None, metric: str, 
     drawings = record_drawings(records, guessed_scales(records), metric, direction)
     drawn = draw_all(drawings, figures or output.parent / "figures", made_from, None)
     material = Material(records, found, metric, direction)
-    replace_file(output, report_markdown(search_report(material, drawn.saved, {}, made_from), output.parent).encode())
+    write_file(output, report_markdown(search_report(material, drawn.saved, {}, made_from), output.parent).encode())
     for line in lines_of(found):
         click.echo(line)
     if is_slow(found):

@@ -6,24 +6,35 @@ import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from ...jobs.conspec.metrics import LAST
+from ...jobs.conspec.metrics import LAST, METRICS
 from ...shard.commands.base import run_command
 from ...shard.conspec import PREFIX
+from ...shard.conspec.rows import EPISODES
 from ...shard.conspec.tracking import WeightsAndBiases, facts_of, summary_of
 from ...shard.context import Context, inputs_digest
 from ...shard.errors import Exit, QuintetError
 from ...shard.partial import read_arrays
 from ...shard.run import Run
-from ...shard.worker import published_trials
+from ...shard.scan import scan_map, scan_trials
+from .stored import ragged, texts
 
 if TYPE_CHECKING:
     from ...jobs.conspec.config import Config
+
+
+class Finished(NamedTuple):
+    """What is replayed of a trial: number, parameters, columns of its episodes, final metrics."""
+
+    number: int
+    parameters: dict[str, Any]
+    episodes: dict[str, NDArray[Any]]
+    metrics: dict[str, float]
 
 
 def tracked_rows(episodes: Mapping[str, NDArray[Any]], frequency: int) -> Iterator[dict[str, float]]:
@@ -41,20 +52,34 @@ def tracked_rows(episodes: Mapping[str, NDArray[Any]], frequency: int) -> Iterat
         }
 
 
+def complete_trials(context: Context) -> Iterator[Finished]:
+    """Yield the COMPLETE trials of a search, pulled or static, from the partials that stand."""
+    run, plan = context.run, context.plan
+    scan = scan_trials if plan.kind == "pull" else scan_map
+    for found in scan(run, plan, inputs_digest(run, plan)):
+        if found.reason is not None:
+            continue
+        arrays = read_arrays(found.path)
+        parameters = texts(arrays, "rows/parameters")
+        episodes = {name: ragged(arrays, f"rows/episodes/{name}") for name in EPISODES}
+        for unit in np.flatnonzero(arrays["rows/failed"] == 0):
+            yield Finished(
+                int(arrays["rows/number"][unit]),
+                parameters[unit],
+                {name: values[unit] for name, values in episodes.items()},
+                {name: float(arrays[f"rows/trial/{name}"][unit]) for name in METRICS},
+            )
+
+
 def replay(context: Context, world: str, folder: Path) -> int:
     """Replay the COMPLETE trials of one world; return how many there are."""
     config: Config = context.config
     count = 0
-    for trial in published_trials(context.run, context.plan, inputs_digest(context.run, context.plan)):
-        if trial.state != "COMPLETE":
-            continue
-        arrays = read_arrays(context.run.trial_file(context.phase.name, trial.number))
-        episodes = {name.rpartition("/")[2]: values for name, values in arrays.items() if "/episodes/" in name}
+    for trial in complete_trials(context):
         tracker = WeightsAndBiases(folder, trial.parameters, facts_of(config, world, trial.number))
-        for row in tracked_rows(episodes, config.logging.log_frequency):
+        for row in tracked_rows(trial.episodes, config.logging.log_frequency):
             tracker.log(row)
-        names = ("mean_reward", "success_rate", "max_reward")
-        tracker.finish(summary_of({name: float(arrays[f"rows/trial/{name}"][0]) for name in names}))
+        tracker.finish(summary_of(trial.metrics))
         count += 1
     return count
 
@@ -70,7 +95,7 @@ def command(run: Path) -> None:
         raise QuintetError(Exit.USAGE, f"{run}: holds another study; allowed is a run of conspec")
     os.environ.setdefault("WANDB_MODE", "offline")
     for name in opened.phases():
-        if name.startswith(PREFIX) and opened.plan(name).kind == "pull":
+        if name.startswith(PREFIX):
             world = name.removeprefix(PREFIX)
             count = replay(Context.of(opened, name), world, run / "tracking" / world)
             click.echo(f"{world}: {count} trials")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...shard.errors import Exit, QuintetError
-from ...shard.publish import replace_file
+from ..exports import write_json
 
 Record = dict[str, Any]
 STAMP = "%Y%m%d_%H%M%S"
@@ -45,7 +45,7 @@ def write_records(
         "best": dict(best),
     }
     for name, content in contents.items():
-        replace_file(folder / name, (json.dumps(content, indent=2) + "\n").encode())
+        write_json(folder / name, content)
     for path in folder.glob("search_*.json"):
         if NAMED.fullmatch(path.name) and path.name not in contents:
             path.unlink()

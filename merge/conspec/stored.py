@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from ...shard.context import Context
 
 Record = dict[str, Any]
+COUNTS = ("total_episodes", "episodes_to_90", "active_prototypes", "env_steps", "attempts")
 
 
 def ragged(file: Any, name: str) -> list[NDArray[Any]]:
@@ -145,15 +145,8 @@ class Study:
     def records(self) -> list[Record]:
         """The COMPLETE trials as result files hold them, by world and number."""
         return [
-            record_of(world, trials, int(row), self.direct_cost(trials, int(row)))
-            for world, trials in self.searches.items()
-            for row in trials.complete
+            record_of(world, trials, int(row)) for world, trials in self.searches.items() for row in trials.complete
         ]
-
-    @staticmethod
-    def direct_cost(trials: Trials, row: int) -> dict[str, float]:
-        """Return what one trial cost."""
-        return {name: float(values[row]) for name, values in trials.cost.items()}
 
     @property
     def searched(self) -> bool:
@@ -196,22 +189,13 @@ class Study:
         return self.searches[world].metrics[metric][pairs.with_conspec] - self.ablation.metrics[metric][pairs.without]
 
 
-def plain(value: float) -> float | int:
-    """Return a whole number as int, so that counts look like counts."""
-    return int(value) if float(value).is_integer() and abs(value) < 1e15 else float(value)
-
-
-def record_of(world: str, trials: Trials, row: int, cost: Mapping[str, float]) -> Record:
-    """Return one trial as a result file holds it."""
-    whole = ("total_episodes", "episodes_to_90", "active_prototypes", "env_steps")
-    results: dict[str, float | int | None] = {}
-    for name in METRICS:
-        value = float(trials.metrics[name][row])
-        results[name] = (plain(value) if name in whole else value) if np.isfinite(value) else None
+def record_of(world: str, trials: Trials, row: int) -> Record:
+    """Return one COMPLETE trial as a result file holds it."""
+    found = {name: float(values[row]) for name, values in {**trials.metrics, **trials.cost}.items()}
     return {
         "environment": world,
         "trial": int(trials.number[row]),
         "hyperparameters": trials.parameters[row],
-        "results": {**results, **cost, "attempts": int(cost["attempts"])},
+        "results": {name: int(value) if name in COUNTS else value for name, value in found.items()},
         "timestamp": utc(float(trials.finished[row])),
     }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...shard.publish import replace_file
-from .intervals import Interval, interval_of
+from ..exports import write_json
+from .intervals import interval_of
 from .words import late_activation, verdict
 
 if TYPE_CHECKING:
@@ -17,12 +16,6 @@ if TYPE_CHECKING:
     from .stored import Study
 
 METRICS = ("mean_reward", "success_rate", "auc_success", "episodes_to_90")
-
-
-def as_data(found: Interval) -> dict[str, Any]:
-    """Return an interval as JSON values."""
-    ends = {"low": found.low, "high": found.high, "mean": found.mean}
-    return {"n": found.n, **{key: value if math.isfinite(value) else None for key, value in ends.items()}}
 
 
 def summary_of(study: Study, material: Material, made_from: Mapping[str, Any], stamp: str) -> dict[str, Any]:
@@ -37,7 +30,7 @@ def summary_of(study: Study, material: Material, made_from: Mapping[str, Any], s
             "best_trial": material.analysis.get(world, {}).get("best_trial"),
             "best_hyperparameters": material.analysis.get(world, {}).get("best_hyperparameters"),
             "best_success_rate": material.analysis.get(world, {}).get("best_success_rate"),
-            "over_trials": {name: as_data(interval_of(name, trials.metrics[name][rows])) for name in METRICS},
+            "over_trials": {name: asdict(interval_of(name, trials.metrics[name][rows])) for name in METRICS},
             "success_rates": {str(int(trials.number[row])): float(trials.metrics["success_rate"][row]) for row in rows},
             "solved": solved,
             "solved_before_any_prototype_was_active": late,
@@ -55,9 +48,9 @@ def ablation_of(study: Study, world: str) -> dict[str, Any] | None:
     for name in METRICS:
         difference = interval_of(name, study.differences(world, name), least=-1.0)
         found[name] = {
-            "with_conspec": as_data(interval_of(name, study.searches[world].metrics[name][pairs.with_conspec])),
-            "without": as_data(interval_of(name, study.ablation.metrics[name][pairs.without])),
-            "difference": as_data(difference),
+            "with_conspec": asdict(interval_of(name, study.searches[world].metrics[name][pairs.with_conspec])),
+            "without": asdict(interval_of(name, study.ablation.metrics[name][pairs.without])),
+            "difference": asdict(difference),
         }
     found["says"] = verdict(interval_of("auc_success", study.differences(world, "auc_success"), least=-1.0))
     return found
@@ -65,5 +58,4 @@ def ablation_of(study: Study, world: str) -> dict[str, Any] | None:
 
 def write_summary(folder: Path, study: Study, material: Material, made_from: Mapping[str, Any], stamp: str) -> None:
     """Write `summary.json`."""
-    content = summary_of(study, material, made_from, stamp)
-    replace_file(folder / "summary.json", (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    write_json(folder / "summary.json", summary_of(study, material, made_from, stamp))

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...jobs.conspec.metrics import METRICS
 from ...jobs.conspec.worlds import WORLDS
-from ...shard.publish import replace_file
+from ..exports import write_csv
 
 if TYPE_CHECKING:
     from .stored import Study, Trials
-
-
-def csv_bytes(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
-    """Return a table as CSV; floats by repr, None as an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([["" if value is None else value for value in row] for row in rows])
-    return text.getvalue().encode()
 
 
 def trial_rows(study: Study) -> tuple[list[str], list[list[Any]]]:
@@ -77,5 +66,5 @@ def write_tables(
     importances: Mapping[str, Mapping[str, float]],
 ) -> None:
     """Write `trials.csv` and `correlations.csv`."""
-    replace_file(folder / "trials.csv", csv_bytes(*trial_rows(study)))
-    replace_file(folder / "correlations.csv", csv_bytes(*correlation_rows(analysis, importances)))
+    write_csv(folder / "trials.csv", *trial_rows(study))
+    write_csv(folder / "correlations.csv", *correlation_rows(analysis, importances))

@@ -210,17 +210,22 @@ def test_a_grid_with_a_failing_point_ends_with_one_trial_fewer(tmp_path: Path) -
         assert sorted(file["rows/failed"][()].tolist()) == [0, 1] and file["rows/number"][()].min() == -1
 
 
-def test_bayesian_trials_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
-    search = {"n_trials": 12, "method": "bayesian", "sync_batch": 4, "n_startup_trials": 4}
-    training = {"episodes": 10}
+@pytest.mark.parametrize(
+    ("n_trials", "batch", "most", "episodes"), [(12, 4, 4, 10), pytest.param(24, 8, 6, 20, marks=pytest.mark.slow)]
+)
+def test_bayesian_trials_do_not_depend_on_the_number_of_workers(
+    n_trials: int, batch: int, most: int, episodes: int, tmp_path: Path
+) -> None:
+    search = {"n_trials": n_trials, "method": "bayesian", "sync_batch": batch, "n_startup_trials": batch}
+    sections = {"search": search, "training": {"episodes": episodes}}
     runs = []
-    for workers in (1, 4):
-        run = planned(tmp_path / str(workers), search=search, training=training, phases={SEARCH: {"shards": workers}})
+    for workers in (1, most):
+        run = planned(tmp_path / str(workers), **sections, phases={SEARCH: {"shards": workers}})
         run_phase(run, SEARCH, side_by_side=workers)
         runs.append([(trial.number, trial.params, trial.value) for trial in trials_of(run)])
     assert runs[0] == runs[1]
-    assert runs[0][3][1] == sample_parameters(SPACE, 0, "single", 3)
-    assert runs[0][8][1] != sample_parameters(SPACE, 0, "single", 8)
+    for number in (batch - 1, 2 * batch):
+        assert (runs[0][number][1] == sample_parameters(SPACE, 0, "single", number)) == (number < batch)
 
 
 def test_the_best_trials_weights_are_kept_and_equal_those_of_a_new_training(calm: Run) -> None:

@@ -18,12 +18,13 @@ from quintet.jobs.conspec.trial import Trial
 from quintet.merge.conspec import analyse as analyse_tool
 from quintet.merge.conspec import expert
 from quintet.merge.conspec.curves import combined, third_edges
-from quintet.merge.conspec.export_wandb import tracked_rows
+from quintet.merge.conspec.export_wandb import complete_trials, tracked_rows
 from quintet.merge.conspec.records import read_results
 from quintet.shard.commands.base import run_command
 from quintet.shard.conspec import TOOLS, resolved, rewards, search
 from quintet.shard.conspec.search import command
-from quintet.shard.conspec.tracking import Careful, JsonLines, check_tracker, tracker_of
+from quintet.shard.conspec.tracking import Careful, JsonLines, check_tracker, summary_of, tracker_of
+from quintet.shard.context import Context
 from quintet.shard.errors import QuintetError
 
 from ..house import PROJECT
@@ -233,12 +234,14 @@ def test_trackers_write_the_documented_names(tmp_path: Path) -> None:
     assert (known["project"], known["entity"]) == ("schema-learning", "mandanasmi")
     final = json.loads((folder / "summary.json").read_text())
     assert list(final) == ["final_mean_reward", "final_success_rate", "final_max_reward"]
-    from quintet.shard.partial import read_arrays
-
-    arrays = read_arrays(run.trial_file("search-single", 0))
-    episodes = {name.rpartition("/")[2]: values for name, values in arrays.items() if "/episodes/" in name}
-    replayed = list(tracked_rows(episodes, 10))[-1]
-    assert replayed == pytest.approx(row, rel=1e-6)
+    (trial,) = complete_trials(Context.of(run, "search-single"))
+    assert list(tracked_rows(trial.episodes, 10))[-1] == pytest.approx(row, rel=1e-6)
+    assert summary_of(trial.metrics) == final
+    static = planned(tmp_path / "static", search={"n_trials": 3, "static": True}, ablation={"trials": 0})
+    run_phase(static, "search-single")
+    again = list(complete_trials(Context.of(static, "search-single")))
+    assert [other.number for other in again] == [0, 1, 2]
+    assert list(tracked_rows(again[0].episodes, 10)) == list(tracked_rows(trial.episodes, 10))
 
 
 def test_a_tracker_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

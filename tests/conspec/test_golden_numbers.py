@@ -154,6 +154,9 @@ def test_log_integers_and_fixed_values() -> None:
     u = generator.random(3)
     expected = {"a": int(np.floor(np.exp(u[0] * np.log(1001)))), "b": 7, "c": u[2]}
     assert sample_parameters(space, 3, "double", 5) == expected
+    whole = {"a": {"type": "uniform", "min": 2, "max": 2}, "b": {"type": "int", "min": 5, "max": 5, "log": True}}
+    found = sample_parameters(whole, 0, "single", 0)
+    assert found == {"a": 2.0, "b": 5} and [type(value) for value in found.values()] == [float, int]
     with pytest.raises(ValueError, match=r"a\.type: 'normal'"):
         sample_parameters({"a": {"type": "normal"}}, 0, "single", 0)
     with pytest.raises(ValueError, match="grid has"):
@@ -179,6 +182,7 @@ def test_analysis_in_any_order(case: dict) -> None:
         assert list(found) == ["single", "double", "triple"]
         assert_statistics(found, case["expected"])
         random.Random(seed).shuffle(results)
+    assert_statistics(analyse([*results[::2], *results]), case["expected"])
 
 
 def test_analysis_of_few_trials_and_of_bad_records() -> None:

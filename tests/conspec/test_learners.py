@@ -304,6 +304,14 @@ def test_batches_draw_without_replacement_and_never_what_was_evicted() -> None:
         assert all(number % 2 == 0 for number in drawn[:4]) and all(number % 2 for number in drawn[4:])
 
 
+@pytest.mark.parametrize(("batch_size", "half"), [(32, 16), (64, 32), (128, 64), (256, 128)])
+def test_half_a_contrastive_batch_is_of_each_kind_as_far_as_there_are_so_many(batch_size: int, half: int) -> None:
+    settings = settings_of({"num_prototypes": 3, "hidden_dim": 24, "batch_size": batch_size}, None, "delayed")
+    learner = ConSpec(SIZES, settings, aligned(SIZES.n_conspec))
+    drawn, n_success, n_failure = learner.draw((range(200), range(1000, 1020)), np.random.default_rng(0))
+    assert (n_success, n_failure) == (half, min(half, 20)) and len(set(drawn)) == n_success + n_failure
+
+
 def test_minibatches_are_nearly_equal_parts_of_a_permutation() -> None:
     for batch_size, parts in ((32, 8), (64, 4), (128, 2), (256, 1)):
         split = minibatches(250, batch_size, np.random.default_rng(0))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from quintet.jobs.conspec import epsilon, gae, intrinsic_reward, train
+from quintet.jobs.conspec.contrast_kernel import score
 from quintet.jobs.conspec.metrics import COST, block_welford, episodes_to_90
 from quintet.jobs.conspec.network import Sizes
 from quintet.jobs.conspec.policy import Policy
@@ -113,6 +114,24 @@ def test_conspec_changes_nothing_before_the_first_activation() -> None:
         np.testing.assert_array_equal(plain.episodes[name], late.episodes[name])
     eager = train(SMALL, (2, 0, 0), agent={**EAGER, "score_threshold": 0.3}, **keywords)
     assert (eager.weights["policy"] != late.weights["policy"]).any()
+
+
+def test_intrinsic_reward_is_that_of_the_scores_before_the_contrastive_steps() -> None:
+    agent = {**EAGER, "score_threshold": 0.1, "num_envs": 10}
+    trial = Trial(SMALL, (2, 0, 0), world="single", family="delayed", episodes=200, agent=agent, eval_frequency=1000)
+    while not trial._conspec.active.all():
+        trial.advance()
+    before = trial._conspec.theta.copy()
+    trial.advance()
+    assert (before != trial._conspec.theta).any()
+    record, rows = trial._sampler._record(10), trial._sampler._rows
+    codes = rows.rows[: int(rows.count[0])]
+    scores, scratch = np.zeros((len(codes), 3), np.float32), np.zeros(1_000_000, np.float32)
+    score(before, trial.sizes.conspec, codes, np.ones(3, bool), scratch, scores)
+    shown = torch.tensor(scores[record.slots])
+    paid = intrinsic_reward(shown, torch.ones(3, dtype=torch.bool), scale=0.3, threshold=0.1).sum(0)
+    assert paid.max() > 0
+    np.testing.assert_allclose(trial.result().episodes["intrinsic"][-10:], paid, rtol=1e-5)
 
 
 def test_evaluation_does_not_change_training() -> None:

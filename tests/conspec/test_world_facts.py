@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,10 @@ FACTS = golden("env_facts")
 STATE = [gk.X, gk.Y, gk.DIR, gk.CARRYING, gk.DOOR, gk.DOOR + 1, gk.KEY, gk.KEY + 1, gk.KEY + 2, gk.MILESTONES]
 
 
-def after(env: GridVectorEnv, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def after(env: GridVectorEnv, ruleset: str, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Successors [7, S, columns], rewards [7, S] and ends [7, S] of lanes in given states."""
     rewards, ends, found = [], [], []
-    big = make_env(env.world, num_envs=len(lanes), max_steps=2)
+    big = make_env(env.world, ruleset=ruleset, num_envs=len(lanes), max_steps=2)
     assert isinstance(big, GridVectorEnv)
     for action in range(7):
         big.reset()
@@ -45,16 +46,16 @@ def keys_of(lanes: np.ndarray) -> np.ndarray:
     return key
 
 
-def reachable(world: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def reachable(world: str, ruleset: str = "standard") -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """All states that are not ended, and per action the index of the next one, the reward, and whether it ended."""
-    env = make_env(world)
+    env = make_env(world, ruleset=ruleset)
     assert isinstance(env, GridVectorEnv)
     env.reset()
     found, level = [env.lanes.copy()], env.lanes.copy()
     known = keys_of(level)
     parts: list[Any] = []
     while len(level):
-        successors, rewards, ends = after(env, level)
+        successors, rewards, ends = after(env, ruleset, level)
         successors[..., gk.STEPS] = 0
         parts.append((keys_of(successors), rewards, ends))
         fresh = successors[~ends]
@@ -71,9 +72,10 @@ def reachable(world: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     return np.concatenate(found), place, rewards, ends
 
 
-def test_uniform_policy_of_single_has_its_exact_values() -> None:
-    states, nexts, rewards, ends = reachable("single")
-    exact = FACTS["uniform_random_policy_exact"]["single/standard"]
+@pytest.mark.parametrize("ruleset", ["standard", "reference"])
+def test_uniform_policy_of_single_has_its_exact_values(ruleset: str) -> None:
+    states, nexts, rewards, ends = reachable("single", ruleset)
+    exact = FACTS["uniform_random_policy_exact"][f"single/{ruleset}"]
     assert len(states) == exact["states"] == 28644
     share = np.zeros(len(states))
     share[0] = 1.0
@@ -96,6 +98,31 @@ def test_uniform_policy_of_single_has_its_exact_values() -> None:
 @pytest.mark.slow
 def test_double_has_its_exact_number_of_states() -> None:
     assert len(reachable("double")[0]) == 5533160
+
+
+@pytest.mark.parametrize("episodes", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", FACTS["uniform_random_policy_monte_carlo"])
+def test_uniform_policy_does_as_often_as_measured(name: str, episodes: int) -> None:
+    world, ruleset = name.split("/")
+    measured = FACTS["uniform_random_policy_monte_carlo"][name]
+    env = make_env(world, ruleset=ruleset, num_envs=1000)
+    assert isinstance(env, GridVectorEnv)
+    generator = np.random.default_rng(episodes)
+    paid, lengths, milestones = [], [], []
+    for _ in range(episodes // 1000):
+        env.reset()
+        paid.append(sum(env.step(generator.integers(0, 7, 1000))[1] for _ in range(400)))
+        lengths.append(env.lanes[:, gk.STEPS].copy())
+        milestones.append(env.lanes[:, gk.MILESTONES].copy())
+    total, length, bits = (np.concatenate(parts) for parts in (paid, lengths, milestones))
+    both = 1 / episodes + 1 / measured["episodes"]
+    assert abs(total.mean() - measured["mean_return"]) < 4 * measured["std_return"] * np.sqrt(both)
+    assert abs(length.mean() - measured["mean_length"]) < 4 * max(length.std(), 0.05) * np.sqrt(both)
+    shares = {gk.GOAL_BIT: measured["p_success"], gk.GREEN_BIT: measured["p_green_goal"]}
+    for place, colour in enumerate(("green", "blue", "purple")):
+        shares |= {place: measured["p_key"][colour], place + 3: measured["p_door"][colour]}
+    for bit, p in shares.items():
+        assert abs((bits >> bit & 1).mean() - p) <= 4 * np.sqrt(max(p, 1 / measured["episodes"]) * (1 - p) * both), bit
 
 
 @pytest.mark.parametrize("name", FACTS["shortest"])
@@ -134,14 +161,15 @@ def test_maps_are_those_of_the_facts(world: str) -> None:
                 assert kind == gk.FLOOR
 
 
+@pytest.mark.parametrize("rounds", [2, pytest.param(8, marks=pytest.mark.slow)])  # of 2,500 steps
 @pytest.mark.parametrize("mode", ["shaped", "sparse", "delayed"])
 @pytest.mark.parametrize("ruleset", ["standard", "reference"])
 @pytest.mark.parametrize("world", ["single", "double", "triple"])
-def test_lanes_equal_their_plain_twins(world: str, ruleset: str, mode: str) -> None:
+def test_lanes_equal_their_plain_twins(world: str, ruleset: str, mode: str, rounds: int) -> None:
     keywords: dict[str, Any] = {"ruleset": ruleset, "reward_mode": mode, "max_steps": 120}
     env, twins = make_env(world, num_envs=20, **keywords), [SingleEnv(world, **keywords) for _ in range(20)]
     generator = np.random.default_rng(5)
-    for _ in range(2):
+    for _ in range(rounds):
         codes = env.reset()
         for n, twin in enumerate(twins):
             assert (twin.reset() == codes[n]).all()
@@ -260,6 +288,27 @@ def test_ended_lanes_stay_as_they_are() -> None:
     assert terminated.tolist() == [True, False] and truncated.tolist() == [False, True]
 
 
+@pytest.mark.parametrize(("family", "steps"), [("grid", 30), ("delayed", 65)])
+def test_ended_lanes_ignore_whatever_they_are_told(family: str, steps: int) -> None:
+    env, twin = (
+        make(family=family, max_steps=steps) for make in (partial(make_env, "single"), partial(SingleEnv, "single"))
+    )
+    env.reset()
+    twin.reset()
+    for _ in range(steps):
+        with pytest.raises(ValueError, match="allowed 0 to"):
+            env.step([-1])
+        with pytest.raises(ValueError, match="allowed 0 to"):
+            twin.step(99)
+        codes, _, terminated, truncated = env.step([0])
+        twin.step(0)
+    assert truncated[0] and not terminated[0]
+    for action in (-1, 99):
+        again, reward, terminated, truncated = env.step([action])
+        assert (again == codes).all() and reward[0] == 0.0 and truncated[0] and not terminated[0]
+        assert (twin.step(action)[0] == env.step([action])[0][0]).all() and twin.step(action)[1:] == (0.0, False, True)
+
+
 def test_rewards_can_be_configured() -> None:
     env = make_env("single", rewards={"key": 2.0, "goal": 7.0})
     env.reset()
@@ -305,13 +354,17 @@ def test_random_policy_succeeds_as_often_as_measured(world: str, keys: int) -> N
         ({"world": "single", "family": "delayed", "reward_mode": "sparse"}, "no meaning in family delayed"),
         ({"world": "single", "rewards": {"coin": 1.0}}, "rewards.coin"),
         ({"world": "single", "rewards": {"key": -1.0}}, "rewards.key"),
-        ({"world": "single", "num_envs": 0}, "num_envs"),
-        ({"world": "single", "max_steps": 0}, "max_steps"),
+        ({"world": "single", "size": "ten"}, "size 'ten'"),
+        ({"world": "single", "num_envs": 0}, "num_envs: 0; allowed whole numbers from 1"),
+        ({"world": "single", "num_envs": None}, "num_envs: None"),
+        ({"world": "single", "max_steps": 0}, "max_steps: 0"),
+        ({"world": "single", "max_steps": 2.5}, r"max_steps: 2\.5"),
     ],
 )
 def test_bad_worlds_are_refused_by_name(keywords: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_env(**keywords)
+    for make in (make_env, SingleEnv) if "num_envs" not in keywords else (make_env,):
+        with pytest.raises(ValueError, match=message):
+            make(**keywords)
 
 
 def test_bad_steps_and_layouts_are_refused() -> None:
