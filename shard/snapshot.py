@@ -69,10 +69,16 @@ def take_snapshot(target: Path) -> None:
 
 
 def git_facts() -> dict[str, Any]:
-    """Return the commit of the running checkout and whether it has changes; `unknown` outside git."""
+    """Return the commit of the running checkout and whether it has changes; `unknown` outside git.
+
+    An image holds no repository: there the file IMAGE names the commit that it was built from.
+    """
     import subprocess
 
     folder = package_folders()["shard"].parent
+    if (folder / "IMAGE").is_file():
+        _, built_from = (folder / "IMAGE").read_text().splitlines()
+        return {"git_commit": built_from.removesuffix("-dirty"), "git_dirty": built_from.endswith("-dirty")}
     try:
         commit = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10

@@ -51,6 +51,13 @@ def checkout(place: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def commit() -> str:
+    """What the images are told of their origin, as the Makefile finds it: the copy that they are made of is no git."""
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+
+
+@pytest.fixture(scope="session")
 def code(checkout: Path, place: Path) -> Path:
     """What goes on PYTHONPATH so that the verbs outside are those of the checkout, too."""
     (place / "code" / "quintet").mkdir(parents=True)
@@ -84,14 +91,15 @@ def program() -> Path:
 
 
 @pytest.fixture(scope="session")
-def sif(program: Path, base: Path, checkout: Path, pip: Pip, place: Path) -> Apptainer:
+def sif(program: Path, base: Path, checkout: Path, commit: str, pip: Pip, place: Path) -> Apptainer:
     """The Apptainer image: made by `make sif` from a clean checkout, or the one that QUINTET_TEST_SIF names."""
     if given := os.environ.get("QUINTET_TEST_SIF"):
         return Apptainer(program, Path(given))
     allow_fakeroot()
     rootfs, made = unpacked(base, place / "rootfs"), place / "quintet.sif"
     options = ["--fakeroot", "--mksquashfs-args", "'-comp lz4'", *pip.options("--bind")]
-    values = {"VARIANT": VARIANT, "BOOTSTRAP": "localimage", "BASE_IMAGE": rootfs, "SIF": made, "APPTAINER": program}
+    values = {"VARIANT": VARIANT, "COMMIT": commit, "BOOTSTRAP": "localimage", "BASE_IMAGE": rootfs}
+    values |= {"SIF": made, "APPTAINER": program}
     words = [f"{name}={value}" for name, value in values.items()]
     subprocess.run(["make", "sif", *words, f"SIF_OPTIONS={' '.join(options)}"], cwd=checkout, check=True)
     shutil.rmtree(rootfs)
@@ -112,14 +120,16 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def oci(base: Path, checkout: Path, pip: Pip, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def oci(
+    base: Path, checkout: Path, commit: str, pip: Pip, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
     """The OCI image: made by `make image` with buildah in a store of its own."""
     if reason := missing(("buildah",)):
         lacking(reason)
     engine = Engine(tmp_path_factory.mktemp("oci"))
     try:
         engine.import_base(base)
-        engine.build(checkout, VARIANT, pip)
+        engine.build(checkout, VARIANT, commit, pip)
         yield engine
     finally:
         engine.remove()

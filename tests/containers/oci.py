@@ -47,10 +47,11 @@ class Engine:
         self("config", "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", container)
         self("commit", "--quiet", "--rm", container, BASE)
 
-    def build(self, checkout: Path, variant: str, pip: Pip) -> None:
+    def build(self, checkout: Path, variant: str, commit: str, pip: Pip) -> None:
         """Build the suite's image by the Makefile."""
         options = ["--pull-never", *pip.options("--volume")]
-        words = [f"ENGINE={self.program}", f"VARIANT={variant}", f"IMAGE={IMAGE}", f"IMAGE_OPTIONS={' '.join(options)}"]
+        words = [f"ENGINE={self.program}", f"VARIANT={variant}", f"COMMIT={commit}", f"IMAGE={IMAGE}"]
+        words += [f"IMAGE_OPTIONS={' '.join(options)}"]
         subprocess.run(["make", "image", *words], cwd=checkout, check=True)
 
     def config(self) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def as_user(command: Sequence[str], **more: str) -> subprocess.CompletedProcess[
     if os.geteuid() == 0:
         facts = [str(device()), closed_folder(), sys.base_prefix, str(ORDINARY)]
         command = ["unshare", "--mount", "bash", "-c", AS_USER, "bash", *facts, *command]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
 
 
 def closed_folder() -> str:

@@ -15,10 +15,13 @@ from quintet.shard.partial import read_card, read_meta
 from quintet.shard.run import Run
 
 from ..house import PROJECT, payloads
+from .conftest import VARIANT
 from .runtime import ORDINARY, Apptainer, Outside, as_user, open_folder, owned
 
 pytestmark = pytest.mark.containers
 WARM = PROJECT / "configs" / "complementarity" / "warm.yaml"
+# What the light variant can run whole; the demo of conspec draws its first weights with torch.
+STUDIES = ("complementarity", "induction", "society", "synergy", *(["conspec"] if VARIANT == "full" else []))
 LONGEST_START = 1.5  # seconds more than outside
 
 
@@ -53,6 +56,26 @@ def test_a_whole_run_in_the_image_has_the_payload_of_one_outside(
     assert facts["container"]["quintet_image_id"].startswith("quintet-")
     if os.geteuid() == 0:
         assert {path.stat().st_uid for path in run.rglob("*")} == {ORDINARY}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_s_demo_runs_in_the_image_and_compiles_nothing(study: str, sif: Apptainer, folder: Path) -> None:
+    run, options = folder / "run", ("--bind", str(folder), "--pwd", str(folder))
+    begun = time.monotonic()
+    planned = sif("plan", f"{study}/demo", "--run", run, "--no-probe", options=options)
+    done = sif("local", run, "--jobs", "2", options=options)
+    print(f"{study}/demo in the image: {time.monotonic() - begun:.0f} s")
+    assert [line for line in (planned.stderr + done.stderr).splitlines() if "no machine code" in line] == []
+    assert (run / "report" / "report.html").is_file()
+
+
+@pytest.mark.skipif(VARIANT != "light", reason="the full variant has torch")
+def test_what_the_light_image_lacks_is_one_line_and_78(sif: Apptainer, folder: Path) -> None:
+    run, options = folder / "run", ("--bind", str(folder))
+    sif("plan", "conspec/warm", "--run", run, "--no-probe", options=options)
+    done = sif("shard", run, "search-single", "--index", "0", options=options, code=int(Exit.MISMATCH))
+    assert [line for line in done.stderr.splitlines() if "torch" in line] == ["bin/shard: No module named 'torch'"]
+    assert "Traceback" not in done.stderr
 
 
 def test_every_verb_runs_inside_the_image(sif: Apptainer, folder: Path, expected: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from quintet.shard.container import KEPT_OUT, PASSED, Container, bind, passed
 from quintet.shard.errors import Exit, QuintetError
 
 from ..house import PROJECT
+from .test_images import kernels
 
 RECIPES = ("Dockerfile", "apptainer.def", "bin/container-install", "bin/.entry", ".dockerignore")
 
@@ -36,6 +37,12 @@ def test_both_recipes_call_the_same_script_and_share_one_base() -> None:
     for name in ("VARIANT", "TORCH_SPEC", "EXTRA_PIP_ARGS", "KERNEL_CPU", "VERSION", "COMMIT"):
         assert re.search(rf"^ARG {name}\b", docker, re.M)
         assert re.search(rf"^    {name}=", definition, re.M)
+
+
+def test_images_are_filled_by_every_study_that_has_kernels() -> None:
+    studies = {study.partition(".")[0] for study, _, _ in kernels()}
+    assert studies >= {"complementarity", "conspec", "induction", "synergy"}
+    assert studies <= {path.parent.name for path in (PROJECT / "configs").glob("*/warm.yaml")}
 
 
 def test_scripts_pass_shellcheck() -> None:
