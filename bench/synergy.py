@@ -20,11 +20,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from quintet.jobs.synergy import Config, Dataset, Split, Unit, make_labels, render
+from quintet.jobs.synergy.presets import PRESETS, merged
 from quintet.jobs.synergy.training import Training
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
@@ -43,6 +45,31 @@ training = Training(Dataset(split(32), split(32)), [Unit(12, 1.0)], Config(train
 training.advance()
 print(time.process_time())
 """
+
+
+MERGE = """
+import time
+from pathlib import Path
+from quintet.merge.phase import Request, make_result
+from quintet.merge.synergy.exports import write_tables
+from quintet.merge.synergy.sweep import Sweep
+from quintet.shard.context import Context, inputs_digest
+from quintet.shard.run import Run
+context = Context.of(Run(Path("{run}")), "train")
+start = time.process_time()
+make_result(context, inputs_digest(context.run, context.plan), Request(), str)
+write_tables(Path("{tables}"), Sweep.of(context), "")
+print(time.process_time() - start)
+"""
+TINY = {
+    "study": "synergy",
+    "data": {"n_train": 64, "n_val": 64, "n_test": 16, "img_size": 16},
+    "visual": {"kind": "pca", "max_val_mse": None},
+    "model": {"hidden_dim": 4, "n_layers": 0},
+    "run": {"save_models": "none"},
+    "phases": {"train": {"shards": 1}},
+}
+"""Trainings that cost next to nothing, for what comes after them."""
 
 
 def cpu_seconds() -> float:
@@ -245,6 +272,30 @@ def whole_unit(split: Split, network: str) -> tuple[float, float, float]:
     return seconds / 2 * epochs, epochs, memory
 
 
+def merge_of_a_sweep(folder: Path) -> tuple[float, float, float]:
+    """CPU seconds of merging 1,000 units of 50 epochs without and with figures, and KB of a unit without its model."""
+    config, run = folder / "config.json", folder / "run"
+    config.write_text(json.dumps(merged(PRESETS["comprehensive"], TINY)))
+    verb("shard.commands.plan", config, "--run", run, "--no-probe")
+    for phase in ("visual", "encode", "train"):
+        verb("shard.commands.local", run, "--phase", phase, "--jobs", 1)
+        if phase != "train":
+            verb("merge", run, phase)
+    kilobytes = sum(path.stat().st_size for path in (run / "partials" / "train").rglob("*.h5")) / 1e6
+    with_figures = verb("merge", run, "train")
+    for path in (run / "merged").glob("train.*"):
+        path.unlink()
+    return float(run_python(MERGE.format(run=run, tables=folder / "tables"))), with_figures, kilobytes
+
+
+def verb(module: str, *arguments: object) -> float:
+    """CPU seconds of a verb of the suite."""
+    before = cpu_seconds()
+    command = [sys.executable, "-m", f"quintet.{module}", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return cpu_seconds() - before
+
+
 def run_python(program: str) -> str:
     """Output of a program in a fresh process with one thread."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -289,6 +340,11 @@ def main() -> None:
         os.environ.setdefault("QUINTET_KERNEL_CACHE", folder)
         run_python(START)
         print(f"\nstart to first step, warm cache: {run_python(START)} CPU s")
+    with tempfile.TemporaryDirectory() as folder:
+        plain, drawn, kilobytes = merge_of_a_sweep(Path(folder))
+        print(
+            f"merging 1,000 units of 50 epochs: {plain:.1f} CPU s, with figures {drawn:.1f}; {kilobytes:.0f} KB a unit"
+        )
     labels = make_labels({"train": 2000})["train"].labels
     render(labels[:10])
     start = time.process_time()

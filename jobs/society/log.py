@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,6 @@ TABLES: dict[str, dict[str, str]] = {
 }
 WIDE = {"messages": {"coef": ("f4", 5), "dose": ("f4", 5)}}
 """Tables whose columns have several numbers a row; row i of messages belongs to row i of actions."""
-
-TEXTS = ("utterance",)
 
 
 class Column:
@@ -179,5 +178,4 @@ def decoded(data: NDArray[np.uint8], lengths: NDArray[np.integer]) -> list[str]:
     """Return the texts whose UTF-8 bytes stand one after another."""
     whole = data.tobytes()
     ends = np.cumsum(lengths, dtype=np.int64).tolist()
-    starts = [0, *ends[:-1]]
-    return [whole[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+    return [whole[start:end].decode() for start, end in pairwise([0, *ends])]

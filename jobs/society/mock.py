@@ -17,7 +17,7 @@ from .memory import hashed_embedding
 from .requests import Answer, Question, Request, Spoken, Turn, TurnResult
 from .streams import MOCK_NOISE, TOKENS, uniform, uniforms
 from .traits import TRAITS
-from .vocabulary import KIND_INDEX, KINDS
+from .vocabulary import KINDS
 
 NOISE = 0.1
 PROBE_INDEX = 100
@@ -106,8 +106,3 @@ class MockBackend:
         spoken: Spoken = turn.choose(logprobs)
         text = self.sentence(seed, turn.tick, turn.resident) if spoken.limit else ""
         return TurnResult(spoken, text, math.ceil(len(prompt) / 4), spoken.limit, prompt)
-
-
-def kind_effect(trait: str, kind: str) -> float:
-    """Return one entry of the matrix by names."""
-    return float(W[TRAITS.index(trait), KIND_INDEX[kind]])

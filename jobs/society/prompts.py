@@ -64,8 +64,6 @@ PHRASES = {
     REST: "rest a while",
     ARGUE: "complain about somebody",
 }
-TEMPLATE_SENTENCES = {kind: f"I {phrase.format(place='next place')}." for kind, phrase in PHRASES.items()}
-"""What is said where no text is generated."""
 
 
 def persona_words(persona: Sequence[float], form: str) -> str:

@@ -110,7 +110,13 @@ class Simulation:
         return self.tick >= self.config.steps
 
     def run(self, ticks: int | None = None) -> History:
-        """Run the next `ticks` ticks (None: all that are left) and return their history."""
+        """Run the next `ticks` ticks (None: all that are left) and return their history.
+
+        Raises:
+            ValueError: `ticks` is negative.
+        """
+        if ticks is not None and ticks < 0:
+            raise ValueError(f"ticks: found {ticks}; allowed is an integer of at least 0")
         end = self.config.steps if ticks is None else self.tick + ticks
         marks, calls, first = self.log.marks(), self.planner_calls, self.tick
         while self.tick < end:

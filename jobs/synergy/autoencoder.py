@@ -140,12 +140,8 @@ class AutoencoderTraining:
         self._step = 0
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
         self._model = build(visual, images.shape[1])
-        self._optimiser = torch.optim.AdamW(
-            self._model.parameters(), lr=visual.learning_rate, weight_decay=WEIGHT_DECAY
-        )
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, max_lr=visual.learning_rate, total_steps=self._steps
-        )
+        self._optimiser = torch.optim.AdamW(self._model.parameters(), lr=visual.lr, weight_decay=WEIGHT_DECAY)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimiser, max_lr=visual.lr, total_steps=self._steps)
 
     def advance(self) -> bool:
         """Take some batches; return True while there are more."""

@@ -12,9 +12,16 @@ SECTORS = np.array([[1, 3, 0], [1, 0, 2], [3, 0, 1], [0, 2, 1], [0, 1, 3], [2, 1
 
 
 def hls_to_rgb(hls: ArrayLike) -> Bytes:
-    """Return u1[n,3] R, G, B of u1[n,3] H (0..180), L, S; all arithmetic in float32."""
+    """Return u1[n,3] R, G, B of u1[n,3] H (0..180), L, S; all arithmetic in float32.
+
+    Raises:
+        ValueError: there are not three columns.
+    """
     one = np.float32(1.0)
-    h, lightness, s = np.asarray(hls, np.float32).reshape(-1, 3).T
+    columns = np.asarray(hls, np.float32)
+    if columns.shape[-1:] != (3,):
+        raise ValueError(f"hls: shape {columns.shape}; it must be [n, 3]")
+    h, lightness, s = columns.reshape(-1, 3).T
     lightness, s = lightness * np.float32(1.0 / 255.0), s * np.float32(1.0 / 255.0)
     p2 = np.where(lightness <= np.float32(0.5), lightness * (one + s), lightness + s - lightness * s)
     p1 = np.float32(2.0) * lightness - p2

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from .data import BASE_SEED
 from .objective import EXPERIMENT_TYPES, Objective, Optimiser, Weights
+from .parameters import Layout
 from .sums import N_ATTR
 
 Count = Annotated[int, Field(ge=1)]
@@ -20,6 +21,9 @@ IGNORED = {
     "experiment": ("output_dir", "wandb_project", "wandb_entity", "log_to_wandb"),
 }
 """Keys of the reference's configuration that mean nothing here."""
+
+STACK = 256
+"""Units of one stack where the config does not say."""
 
 UNSUPPORTED = ("noise", "schedule", "syn", "demi_cycle")
 """Switches of later versions of the reference that change the model."""
@@ -103,14 +107,15 @@ class Visual(Section):
     ae_dim: int = Field(64, ge=8, multiple_of=8)
     beta: float = Field(0.1, ge=0.0)
     epochs: Count = 8
-    lr: float | None = Field(None, gt=0.0, description="2e-3, and 5e-3 for vae_conv")
+    lr: float = Field(None, gt=0.0, validate_default=True, description="2e-3, and 5e-3 for vae_conv")
     seed: Seed = 0
     max_val_mse: float | None = Field(0.010, gt=0.0)
 
-    @property
-    def learning_rate(self) -> float:
-        """The peak learning rate."""
-        return self.lr if self.lr is not None else 5e-3 if self.kind == "vae_conv" else 2e-3
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _usual_rate(cls, value: Any, info: ValidationInfo) -> Any:
+        usual = 5e-3 if info.data.get("kind") == "vae_conv" else 2e-3
+        return usual if value is None else value
 
 
 class DomainEntry(Section):
@@ -140,7 +145,9 @@ class Model(Section):
     domains: tuple[DomainEntry, ...] = (DomainEntry(name="attr"), DomainEntry(name="v"))
     workspace_dim: int = Field(12, ge=1, le=1024)
     hidden_dim: int = Field(128, ge=1, le=4096)
-    decoder_hidden_dim: int | None = Field(None, ge=1, le=4096, description="hidden_dim where it is not given")
+    decoder_hidden_dim: int = Field(
+        None, ge=1, le=4096, validate_default=True, description="hidden_dim where it is not given"
+    )
     n_layers: int = Field(4, ge=0, le=32)
     fusion_weights: FusionWeights = FusionWeights()
 
@@ -151,10 +158,10 @@ class Model(Section):
             raise ValueError(f"domains {names}: they must be exactly attr and v")
         return self
 
-    @property
-    def decoder_width(self) -> int:
-        """Width of the decoders' hidden layers."""
-        return self.hidden_dim if self.decoder_hidden_dim is None else self.decoder_hidden_dim
+    @field_validator("decoder_hidden_dim", mode="before")
+    @classmethod
+    def _as_encoders(cls, value: Any, info: ValidationInfo) -> Any:
+        return info.data.get("hidden_dim", 128) if value is None else value
 
 
 class Synergy(Section):
@@ -299,9 +306,18 @@ class Run(Section):
     backend: Literal["auto", "cpu", "torch", "torch-stacked"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
     gpu_memory_percent: int = Field(75, ge=1, le=100)
-    group: Literal["all", "dim"] | Count | None = Field(None, description="1; 256 with torch-stacked")
+    group: Literal["all", "dim"] | Count = Field(
+        None, validate_default=True, description="units of one block: 1, and 256 with torch-stacked"
+    )
     save_models: Literal["none", "best", "final"] = "best"
     checkpoint_seconds: int = Field(120, ge=0)
+
+    @field_validator("group", mode="before")
+    @classmethod
+    def _usual_group(cls, value: Any, info: ValidationInfo) -> Any:
+        chosen = (info.data.get("backend"), info.data.get("device"))
+        stacked = chosen[0] == "torch-stacked" or chosen == ("auto", "cuda")
+        return (STACK if stacked else 1) if value is None else value
 
 
 class Report(Section):
@@ -351,6 +367,11 @@ class Config(Section):
     def n_v(self) -> int:
         """Columns of the visual input."""
         return self.visual.latent_dim + self.data.append_size
+
+    def layout(self, workspace_dim: int, n_bins: int, n_v: int) -> Layout:
+        """Return the sizes of the nets for a workspace, a number of classes and of columns of v."""
+        model = self.model
+        return Layout(workspace_dim, model.hidden_dim, model.decoder_hidden_dim, model.n_layers, n_bins, n_v)
 
     def loss_config(self, experiment_type: str) -> LossConfig:
         """Return an experiment type's definition.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,11 +62,12 @@ def contiguous(split: Split) -> Split:
     """Return the split with the types and layout that backends take.
 
     Raises:
-        ValueError: shapes do not fit, or a value is not finite.
+        ValueError: shapes do not fit, a value is not finite, or a target is no class.
     """
     attr = np.ascontiguousarray(split.attr, np.float32)
     v = np.ascontiguousarray(split.v, np.float32)
-    bins = np.ascontiguousarray(split.xor_bin, np.uint8)
+    given = np.asarray(split.xor_bin)
+    bins = np.ascontiguousarray(given.astype(np.uint8))
     if attr.ndim != 2 or attr.shape[1] != 11:
         raise ValueError(f"attr: shape {attr.shape}; it must be [n, 11]")
     if v.ndim != 2 or len(v) != len(attr) or bins.shape != (len(attr),):
@@ -74,4 +76,16 @@ def contiguous(split: Split) -> Split:
         raise ValueError("a split must have at least one row")
     if not (np.isfinite(attr).all() and np.isfinite(v).all()):
         raise ValueError("attr and v must be finite")
+    if not np.array_equal(bins, given):
+        raise ValueError("xor_bin: it must be whole numbers from 0")
     return Split(attr, v, bins)
+
+
+def check_classes(xor_bin: NDArray[Any], n_bins: int, name: str = "xor_bin") -> None:
+    """Check that targets are among `n_bins` classes.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if len(xor_bin) and not 0 <= np.min(xor_bin) <= np.max(xor_bin) < n_bins:
+        raise ValueError(f"{name}: found {np.min(xor_bin)} to {np.max(xor_bin)}; allowed is 0 to {n_bins - 1}")

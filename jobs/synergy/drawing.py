@@ -37,6 +37,9 @@ def render(labels: Floats, *, img_size: int = 32) -> Bytes:
 
     A unit-square point p is drawn at (x, y) + size R(rotation) (p - (0.5, 0.5)) in pixels, y upwards; column j covers
     [j, j+1).
+
+    Raises:
+        ValueError: a label has no known class.
     """
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.transforms import Affine2D
@@ -48,6 +51,8 @@ def render(labels: Floats, *, img_size: int = 32) -> Bytes:
     context.set_joinstyle("miter")
     context.set_foreground((0.0, 0.0, 0.0, 1.0), isRGBA=True)
     rows = np.asarray(labels, np.float64)
+    if not np.isin(rows[:, CLASS], range(len(outlines()))).all():
+        raise ValueError(f"labels: class {rows[:, CLASS]}; allowed are 0 diamond, 1 egg and 2 triangle")
     images = np.empty((len(rows), img_size, img_size, 3), np.uint8)
     shapes = outlines()
     for image, row in zip(images, rows, strict=True):

@@ -57,6 +57,8 @@ def make_labels(
     margin = margin_of(max_scale)
     if not 0 < min_scale <= max_scale <= img_size or img_size - 2 * margin < 1:
         raise ValueError(f"min_scale {min_scale}, max_scale {max_scale}: they must be in order, at most {img_size}")
+    if not 0 <= min_lightness < max_lightness <= 256:
+        raise ValueError(f"min_lightness {min_lightness} must be below max_lightness {max_lightness}, from 0 to 256")
     generator, u_generator = np.random.RandomState(data_seed), np.random.RandomState(u_seed)
     result = {}
     for split in SPLITS:

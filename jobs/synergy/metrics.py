@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import sums as at
-from .data import Doubles, Integers, Split
+from .data import Doubles, Integers, Split, check_classes
 from .information import confusion_information
 
 LEAST_VARIANCE = 1e-8
@@ -97,13 +97,14 @@ def predictability(
     All is computed in double precision.
 
     Raises:
-        ValueError: shapes do not fit, or an index is out of range.
+        ValueError: shapes do not fit, there are no rows, or an index or a target is out of range.
     """
     out_attr, out_v = np.asarray(decoded_attr, np.float64), np.asarray(decoded_v, np.float64)
     attr, v = np.asarray(split.attr, np.float64), np.asarray(split.v, np.float64)
     n, n_bins, n_v = len(attr), out_attr.shape[1] - at.N_ATTR, v.shape[1]
-    if len(out_attr) != n or n_bins < 2 or out_v.shape != v.shape:
+    if len(out_attr) != n or n_bins < 2 or out_v.shape != v.shape or n < 1:
         raise ValueError(f"decoded_attr {out_attr.shape} and decoded_v {out_v.shape} do not fit a split of {n} rows")
+    check_classes(np.asarray(split.xor_bin), n_bins)
     from .reference import cross_entropies
 
     logits, truth = out_attr[:, at.N_ATTR :], np.asarray(split.xor_bin, np.int64)

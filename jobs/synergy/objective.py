@@ -99,17 +99,16 @@ def type_weights(experiment_type: str) -> Weights:
 
 
 def fusion_pair(fusion_weights: Mapping[str, float] | Sequence[float] | None) -> tuple[float, float]:
-    """Return fusion weights given as None (0.5/0.5), {attr, v} or a pair, as a pair.
+    """Return fusion weights given as None (0.5/0.5), {attr, v} or a pair, as a pair; a missing one is 0.5.
 
     Raises:
-        ValueError: a weight is negative or not finite.
+        ValueError: there are other weights than these two, or one is negative or not finite.
     """
-    if fusion_weights is None:
-        return (0.5, 0.5)
-    if isinstance(fusion_weights, Mapping):
-        pair = (float(fusion_weights.get("attr", 0.5)), float(fusion_weights.get("v", 0.5)))
-    else:
-        pair = (float(fusion_weights[0]), float(fusion_weights[1]))
+    given = {} if fusion_weights is None else fusion_weights
+    named = given if isinstance(given, Mapping) else dict(zip(("attr", "v"), given, strict=True))
+    if not set(named) <= {"attr", "v"}:
+        raise ValueError(f"fusion_weights: found {', '.join(map(str, named))}; allowed are attr and v")
+    pair = (float(named.get("attr", 0.5)), float(named.get("v", 0.5)))
     if not all(np.isfinite(weight) and weight >= 0.0 for weight in pair):
         raise ValueError(f"fusion_weights: {pair}; both must be finite and at least 0")
     return pair

@@ -19,6 +19,7 @@ from .sums import N_ATTR
 
 NETS = ("enc_attr", "enc_v", "dec_attr", "dec_v")
 WEIGHT_STREAM, ORDER_STREAM = 1, 2
+LEAST_SIZES = {"workspace_dim": 1, "hidden_dim": 1, "decoder_hidden_dim": 1, "n_layers": 0, "n_bins": 2, "n_v": 1}
 Parameters = dict[str, Floats]
 
 
@@ -37,6 +38,16 @@ class Layout:
     n_layers: int
     n_bins: int
     n_v: int
+
+    def __post_init__(self) -> None:
+        """Check the sizes.
+
+        Raises:
+            ValueError: one is too small.
+        """
+        for name, least in LEAST_SIZES.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)}; it must be at least {least}")
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
@@ -141,6 +152,9 @@ def init_parameters(
 
     Names are `enc_attr.0.W` [out, in], `enc_attr.0.b` [out], ..., `enc_v...`, `dec_attr...`, `dec_v...`; each net has
     `n_layers` + 2 linear maps. `decoder_hidden_dim` None is `hidden_dim`.
+
+    Raises:
+        ValueError: a size is too small, or the seed negative.
     """
     decoder = hidden_dim if decoder_hidden_dim is None else decoder_hidden_dim
     layout = Layout(workspace_dim, hidden_dim, decoder, n_layers, n_bins, n_v)

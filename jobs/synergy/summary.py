@@ -45,9 +45,14 @@ def by_condition(records: Iterable[Mapping[str, Any]]) -> dict[tuple[int, float]
     """Return the successful records of each (dim, scale), in canonical order."""
     done = [record for record in records if record.get("status") == "done"]
     found: dict[tuple[int, float], list[Mapping[str, Any]]] = {}
-    for record in sorted(done, key=lambda r: (int(r["workspace_dim"]), float(r["synergy_scale"]), int(r["run_id"]))):
-        found.setdefault((int(record["workspace_dim"]), float(record["synergy_scale"])), []).append(record)
+    for record in sorted(done, key=lambda r: (*condition_of(r), int(r.get("run_id", 0)))):
+        found.setdefault(condition_of(record), []).append(record)
     return found
+
+
+def condition_of(record: Mapping[str, Any]) -> tuple[int, float]:
+    """Return the condition (dim, scale) of a record."""
+    return int(record["workspace_dim"]), float(record["synergy_scale"])
 
 
 def metric_names(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .config import Config
-from .data import Dataset, Doubles, Floats, Integers, Split, Unit, contiguous
+from .data import Dataset, Doubles, Floats, Integers, Split, Unit, check_classes, contiguous
 from .member import Member
 from .metrics import Judge, Partition
 from .objective import Objective
@@ -91,7 +91,7 @@ class Training:
         self._test = None if dataset.test is None else contiguous(dataset.test)
         checked_bins(dataset)
         n_v = self._train.v.shape[1]
-        layouts = [layout_for(config, unit, dataset.n_bins, n_v) for unit in units]
+        layouts = [config.layout(int(unit.workspace_dim), dataset.n_bins, n_v) for unit in units]
         initial = [initial_vector(unit.resolved_seed, layout) for unit, layout in zip(units, layouts, strict=True)]
         self.backend = resolved_backend(backend, config.run.device)
         scales = [checked_scale(unit) for unit in units]
@@ -241,18 +241,6 @@ class Training:
         }
 
 
-def layout_for(config: Config, unit: Unit, n_bins: int, n_v: int) -> Layout:
-    """Return the sizes of a unit's nets.
-
-    Raises:
-        ValueError: the workspace has no dimension.
-    """
-    if unit.workspace_dim < 1:
-        raise ValueError(f"workspace_dim: {unit.workspace_dim}; it must be at least 1")
-    model = config.model
-    return Layout(int(unit.workspace_dim), model.hidden_dim, model.decoder_width, model.n_layers, n_bins, n_v)
-
-
 def checked_scale(unit: Unit) -> float:
     """Return a unit's synergy scale.
 
@@ -279,8 +267,7 @@ def checked_bins(dataset: Dataset) -> None:
             continue
         if split.v.shape[1] != dataset.train.v.shape[1]:
             raise ValueError(f"{name}: v has {split.v.shape[1]} columns, that of train {dataset.train.v.shape[1]}")
-        if len(split.xor_bin) and int(np.max(split.xor_bin)) >= dataset.n_bins:
-            raise ValueError(f"{name}: xor_bin {int(np.max(split.xor_bin))}; it must be below n_bins {dataset.n_bins}")
+        check_classes(split.xor_bin, dataset.n_bins, f"{name}: xor_bin")
 
 
 def make_engine(

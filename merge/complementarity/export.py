@@ -12,7 +12,7 @@ import pandas as pd
 from ...jobs.complementarity.simulation import CATEGORIES
 from ...shard.commands.base import run_command
 from ...shard.errors import Exit, QuintetError
-from ..exports import replacing
+from ..exports import write_frames
 from .stored import FLAGS, StoredRun, Unit
 
 
@@ -76,16 +76,6 @@ TABLES: dict[str, Callable[[StoredRun], Iterator[pd.DataFrame]]] = {
 }
 
 
-def write_csv(path: Path, tables: Iterator[pd.DataFrame]) -> int:
-    """Write tables of the same columns one below the other, the file whole or not at all; return the rows."""
-    rows = 0
-    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
-        for number, table in enumerate(tables):
-            table.to_csv(file, index=False, header=number == 0, lineterminator="\n")
-            rows += len(table)
-    return rows
-
-
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--what", type=click.Choice(list(TABLES)), required=True, help="What is written.")
@@ -100,7 +90,7 @@ def command(run: Path, what: str, output: Path) -> None:
     stored = StoredRun(run)
     if not output.parent.is_dir():
         raise QuintetError(Exit.USAGE, f"--output: found {str(output)!r}; its folder does not exist")
-    click.echo(f"{output}: {write_csv(output, TABLES[what](stored))} rows")
+    click.echo(f"{output}: {write_frames(output, TABLES[what](stored))} rows")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         QuintetError: exit 4, naming the figures that failed; everything else stands.
     """
     from ..drawing import draw_all
+    from ..exports import write_frames
     from ..page import write_report
     from .evidence import vector_evidence
     from .export import write_exports
@@ -79,18 +80,18 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     from .report import study_report
     from .results import result_from
     from .summary import write_summary
-    from .tables import band_table, contrast_table, dose_table, share_table, summary_table, tick_table, write_csv
+    from .tables import band_table, contrast_table, dose_table, share_table, summary_table, tick_table
 
     with context.result("simulate") as file:
         result = result_from(file, context.config)
     origins = sources(context)
     frames = {"contrasts": contrast_table(result), "doses": dose_table(result)}
-    write_csv(summary_table(result), tables / "summary.csv")
-    write_csv(frames["contrasts"], tables / "contrasts.csv")
-    write_csv(frames["doses"], tables / "dose_response.csv")
-    write_csv(share_table(result), tables / "shares.csv")
-    write_csv(band_table(result), tables / "bands.csv")
-    write_csv(tick_table(result), tables / "ticks.csv")
+    write_frames(tables / "summary.csv", [summary_table(result)])
+    write_frames(tables / "contrasts.csv", [frames["contrasts"]])
+    write_frames(tables / "dose_response.csv", [frames["doses"]])
+    write_frames(tables / "shares.csv", [share_table(result)])
+    write_frames(tables / "bands.csv", [band_table(result)])
+    write_frames(tables / "ticks.csv", [tick_table(result)])
     evidence = vector_evidence(context)
     name = context.config.model_name
     levels = [

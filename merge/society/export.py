@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import pandas as pd
@@ -16,10 +18,8 @@ from ...shard.errors import Exit, QuintetError
 from ...shard.publish import make_folder
 from ...shard.run import Run
 from ...shard.society.logs import UnitLog, unit_logs
+from ..exports import replacing, write_frames
 from .frames import TABLE_NAMES, frame_of
-
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
 
 FORMATS = ("parquet", "csv", "sqlite")
 ENDINGS = {"parquet": ".parquet", "csv": ".csv", "sqlite": ".sqlite"}
@@ -49,76 +49,44 @@ def write_exports(run: Run, form: str, folder: Path) -> dict[str, int]:
     logs = list(unit_logs(run))
     if form == "sqlite":
         return write_sqlite(logs, folder / "run.sqlite")
+    write = write_parquet if form == "parquet" else write_frames
     counts = {}
     for table in TABLE_NAMES:
-        target = folder / f"{table}{ENDINGS[form]}"
-        fresh = target.with_name(f".{target.name}.tmp")
-        write = write_parquet if form == "parquet" else write_table_csv
-        try:
-            counts[table] = write(fresh, frames(logs, table))
-            if counts[table]:
-                fresh.replace(target)
-        finally:
-            fresh.unlink(missing_ok=True)
+        parts = frames(logs, table)
+        first = next(parts, None)
+        counts[table] = 0 if first is None else write(folder / f"{table}{ENDINGS[form]}", chain([first], parts))
     return counts
 
 
-def write_table_csv(path: Path, parts: Iterator[pd.DataFrame]) -> int:
-    """Write frames of the same columns one below the other; return the rows."""
-    rows = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for part in parts:
-            part.to_csv(file, index=False, header=rows == 0, lineterminator="\n")
-            rows += len(part)
-    return rows
-
-
-def write_parquet(path: Path, parts: Iterator[pd.DataFrame]) -> int:
+def write_parquet(path: Path, parts: Iterable[pd.DataFrame]) -> int:
     """Write frames as row groups of one parquet file; return the rows."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    rows, writer = 0, None
-    try:
+    rows = 0
+    with replacing(path) as unfinished, ExitStack() as stack:
+        writer: Any = None
         for part in parts:
             table: Any = pa.Table.from_pandas(part, preserve_index=False)
-            if writer is None:
-                writer = opened(parquet, path, table)
+            writer = writer or stack.enter_context(parquet.ParquetWriter(unfinished, table.schema))
             writer.write_table(table)
             rows += len(part)
-    finally:
-        if writer is not None:
-            writer.close()
     return rows
-
-
-def opened(parquet: Any, path: Path, table: Any) -> pq.ParquetWriter:
-    """Return a writer for tables of this schema."""
-    return parquet.ParquetWriter(path, table.schema)
 
 
 def write_sqlite(logs: list[UnitLog], path: Path) -> dict[str, int]:
     """Write all tables into one SQLite file, each indexed by unit and tick; return the rows by table."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    fresh.unlink(missing_ok=True)
     counts = {}
-    try:
-        connection = sqlite3.connect(fresh)
-        try:
-            for table in TABLE_NAMES:
-                counts[table] = 0
-                for part in frames(logs, table):
-                    part.to_sql(table, connection, if_exists="append", index=False)
-                    counts[table] += len(part)
-                if counts[table]:
-                    columns = "unit, tick" if table not in ("residents", "units") else "unit"
-                    connection.execute(f"CREATE INDEX {table}_by_unit ON {table} ({columns})")
-            connection.commit()
-        finally:
-            connection.close()
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(path) as unfinished, closing(sqlite3.connect(unfinished)) as connection:
+        for table in TABLE_NAMES:
+            counts[table] = 0
+            for part in frames(logs, table):
+                part.to_sql(table, connection, if_exists="append", index=False)
+                counts[table] += len(part)
+            if counts[table]:
+                columns = "unit, tick" if table not in ("residents", "units") else "unit"
+                connection.execute(f"CREATE INDEX {table}_by_unit ON {table} ({columns})")
+        connection.commit()
     return counts
 
 

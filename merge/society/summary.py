@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ...shard.publish import replace_file
+from ..exports import write_json
 
 if TYPE_CHECKING:
     from .evidence import VectorEvidence
@@ -48,17 +46,4 @@ def write_summary(
         "directions": [] if evidence is None else [asdict(one) for one in evidence.directions],
         "verification": [asdict(level) for level in levels],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(finite(content), indent=1, allow_nan=False, ensure_ascii=False)
-    replace_file(path, f"{text}\n".encode())
-
-
-def finite(value: Any) -> Any:
-    """Return a value for JSON: what is no finite number is null."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_json(path, content)

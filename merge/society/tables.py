@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -223,11 +222,3 @@ def dose_table(result: Result) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table, whole or not at all; shortest exact floats, empty cells for what is undefined."""
-    from ...shard.publish import replace_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, table.to_csv(index=False, lineterminator="\n").encode())

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...jobs.synergy.parameters import Layout
-from ...jobs.synergy.summary import strict
 from ...shard.publish import make_folder, replace_file
 from ...shard.synergy.rows import units_of
-from ..exports import json_bytes, write_file
+from ..exports import json_bytes, write_csv, write_file, write_json
 from .dataset import stored_rows
 
 if TYPE_CHECKING:
@@ -24,18 +21,6 @@ if TYPE_CHECKING:
     from .sweep import Sweep
 
 PICKLE_PROTOCOL = 4
-
-
-def csv_bytes(rows: Sequence[Mapping[str, Any]], stamp: str = "") -> bytes:
-    """Return rows as CSV under their keys; None is an empty cell, and a stamp a comment above."""
-    text = io.StringIO()
-    if stamp:
-        text.write(f"# {stamp}\n")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def refreshed(path: Path, content: bytes) -> None:
@@ -94,7 +79,7 @@ def unit_config(sweep: Sweep, result: UnitResult) -> dict[str, Any]:
         "run_id": result.unit.run_id,
         "seed": result.seed,
     }
-    return strict(config)  # type: ignore[no-any-return]
+    return config
 
 
 def write_units(folder: Path, sweep: Sweep) -> None:
@@ -120,14 +105,15 @@ def write_tables(tables: Path, sweep: Sweep, stamp: str, start_time: str | None 
     # plain builtins for scripts of old that load it; nothing here ever reads it back
     state = pickle.dumps(state_of(sweep, aggregated, start_time), protocol=PICKLE_PROTOCOL)
     replace_file(tables / "sweep_state.pkl", state)
-    named: dict[str, Iterable[Mapping[str, Any]]] = {
+    named: dict[str, Sequence[Mapping[str, Any]]] = {
         "summary.csv": summary_rows(sweep),
         "comparisons.csv": sweep.comparisons,
         "synergy_prior.csv": prior_rows(sweep),
         "learned.csv": sweep.learned,
     }
     for name, rows in named.items():
-        replace_file(tables / name, csv_bytes(list(rows), stamp))
+        header = list(dict.fromkeys(key for row in rows for key in row))
+        write_csv(tables / name, header, ([row.get(key) for key in header] for row in rows), stamp)
     facts = {
         "units": sweep.counts,
         "stamp": stamp or None,
@@ -135,7 +121,7 @@ def write_tables(tables: Path, sweep: Sweep, stamp: str, start_time: str | None 
         "prior": sweep.prior["verdicts"],
         "learned": sweep.learned,
     }
-    replace_file(tables / "summary.json", json_bytes(strict(facts)))
+    write_json(tables / "summary.json", facts)
     write_units(tables / "individual_results", sweep)
 
 
@@ -151,8 +137,7 @@ def export_models(context: Context, sweep: Sweep, tables: Path) -> None:
             path = sweep.checkpoint_path(result)
             if path is None:
                 continue
-            model, dim = config.model, units[number].workspace_dim
-            layout = Layout(dim, model.hidden_dim, model.decoder_width, model.n_layers, config.data.n_bins, config.n_v)
+            layout = config.layout(units[number].workspace_dim, config.data.n_bins, config.n_v)
             image = io.BytesIO()
             np.savez(image, **layout.named(flat))  # type: ignore[arg-type]
             make_folder((tables / path).parent)

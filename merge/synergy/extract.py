@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from ...jobs.synergy.curves import STATES, processed_curves, raw_curves, raw_run
-from ...jobs.synergy.summary import strict
 from ...shard.commands.base import run_command
 from ...shard.context import Context
 from ...shard.errors import Exit, QuintetError
@@ -61,7 +60,7 @@ def write_curves(
 ) -> Rendered:
     """Write the processed curves and their figures."""
     processed = processed_curves(raw)
-    replace_file(folder / PROCESSED, json_bytes(strict(processed)))
+    replace_file(folder / PROCESSED, json_bytes(processed))
     curves = draw(curve_drawings(processed, n_bins), folder / "training_curves", origins, stamp, form)
     return curves | draw(dimension_drawings(processed, n_bins), folder, origins, stamp, form)
 

@@ -76,7 +76,7 @@ hypothesis* says that a smaller workspace keeps such synergistic information lon
 condition with the seeds {grid.base_seed} to {grid.base_seed + grid.runs_per_condition - 1}; the same seeds everywhere,
 so that conditions are paired. **{counts["completed"]:,} are done**, {counts["failed"]:,} failed,
 {counts["pending"]:,} are pending. Networks have {model.n_layers + 2} linear maps of width {model.hidden_dim}
-(decoders {model.decoder_width}), experiment type `{grid.experiment_type}`,
+(decoders {model.decoder_hidden_dim}), experiment type `{grid.experiment_type}`,
 {config.epochs(grid.experiment_type)} epochs of {data.n_train:,} samples; everything below is measured on
 {data.n_val:,} validation samples after the last epoch.
 """,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import select
 import subprocess
@@ -13,9 +14,9 @@ import click
 import yaml
 
 from ..commands.base import run_command
-from ..commands.plan import project_folder
+from ..commands.plan import packaged_inputs, project_folder, with_existing_inputs
 from ..commands.study import link_outputs, local, python
-from ..configs import find_config, load
+from ..configs import apply_settings, find_config, load, validated
 from ..context import Context
 from ..dropin import click_type, field_of
 from ..errors import Exit, QuintetError
@@ -120,9 +121,17 @@ def plan(path: Path, run: Run, settings: list[str]) -> int:
     return done.returncode
 
 
-def shown_unit(run: Run, unit: int | None) -> int:
+def units_of(path: Path, config: dict[str, Any], settings: list[str]) -> int:
+    """Return how many units a config has with its settings; exit 2 where it is not allowed."""
+    raw, project = copy.deepcopy(config), project_folder()
+    apply_settings(raw, settings)
+    raw = with_existing_inputs(raw, path.resolve().parent, packaged_inputs("society", project))
+    _, phases = validated(raw, "society", str(path))
+    return phases[-1].units or 0
+
+
+def shown_unit(units: int, unit: int | None) -> int:
     """Return the unit that is shown; exit 2 where it must be named, or there is none of that number."""
-    units = run.plan("simulate").units or 0
     if unit is None and units > 1:
         raise QuintetError(Exit.USAGE, f"--live: the study has {units} units; name one with --unit 0 to {units - 1}")
     if not 0 <= (unit or 0) < units:
@@ -167,17 +176,17 @@ def execute(values: dict[str, Any]) -> int:
     """Do what the command line says; return the exit code."""
     path = config_path(values["config"])
     config = load(path)
-    run = Run(run_folder(config, values["output_dir"]))
+    run, settings = Run(run_folder(config, values["output_dir"])), settings_of(values, config)
+    unit = shown_unit(units_of(path, config, settings), values["unit"]) if values["live"] else 0
     if not values["resume"]:
         set_aside(run.path)
-    code = plan(path, run, settings_of(values, config))
+    code = plan(path, run, settings)
     if code:
         return code
     if values["submit"]:
         return python("quintet.slurm", str(run.path))
     if values["live"]:
         color = wants_color(sys.stdout, values["no_color"])
-        unit = shown_unit(run, values["unit"])
         code = run_live(run, ViewOptions(unit, color, values["full_messages"]), values["n_workers"])
         if code:
             return code

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...jobs.synergy.config import Config
 from ...jobs.synergy.labels import Labels
-from ...jobs.synergy.parameters import Layout
 from ...jobs.synergy.visual import PCA_IMAGES, Weights
 from ..errors import Exit, QuintetError
 from ..partial import opened
@@ -45,9 +44,6 @@ OUTPUTS = {
     "aggregated.h5": "merged/train.h5",
     "dataset.h5": "merged/encode.h5",
 }
-STACK = 256
-"""Units of one stack where the config does not say."""
-
 VISUAL_SECONDS = {"vae_mlp": 1.7e-4, "vae_conv": 1.4e-3, "pca": 0.0}
 """CPU seconds per image and epoch."""
 
@@ -106,8 +102,6 @@ def group_size(config: Config) -> int:
     """Return how many units a block of train has."""
     sweep, group = config.sweep, config.run.group
     of_dim = len(sweep.synergy_scales) * sweep.runs_per_condition
-    if group is None:
-        return STACK if config.run.backend == "torch-stacked" else 1
     return {"all": of_dim * len(sweep.dims), "dim": of_dim}[group] if isinstance(group, str) else group
 
 
@@ -175,17 +169,7 @@ def encode_phase(config: Config) -> Phase:
 def train_phase(config: Config) -> Phase:
     """Return the phase of the trainings."""
     sweep, run, data = config.sweep, config.run, config.data
-    layouts = [
-        Layout(
-            dim,
-            config.model.hidden_dim,
-            config.model.decoder_width,
-            config.model.n_layers,
-            config.data.n_bins,
-            config.n_v,
-        )
-        for dim in sweep.dims
-    ]
+    layouts = [config.layout(dim, data.n_bins, config.n_v) for dim in sweep.dims]
     parameters = sum(layout.n_params for layout in layouts) / len(layouts)
     rows = min(data.n_train, config.training.max_train_samples or data.n_train)
     epochs = config.epochs(sweep.experiment_type)

@@ -113,7 +113,7 @@ def from_values(values: Mapping[str, Any]) -> dict[str, Any]:
     layers = [{} if name is None else read_config(name), PRESETS[preset] if preset else {}]
     layers += [NETWORKS[network] if network else {}, QUICK if quick else {}, flags]
     config = merged(*layers)
-    if "epochs" in flags.get("training", {}):
+    if any("epochs" in layer.get("training", {}) for layer in layers[1:]):
         config["training"] = without_own_epochs(config["training"])
     return config
 
@@ -146,5 +146,6 @@ def template() -> dict[str, Any]:
         config["synergy"].pop(domain_keys)
     config["synergy"]["unique_indices"] = {"attr": [10], "v": [12]}
     config["synergy"]["redundant_indices"] = {"attr": list(range(10)), "v": list(range(12))}
-    config["model"]["decoder_hidden_dim"] = config["model"]["hidden_dim"]
+    # what follows from another key stays free to follow it
+    config["visual"]["lr"] = config["run"]["group"] = None
     return config

@@ -308,3 +308,20 @@ def test_prompts_and_tokens_are_logged_where_asked(tiny: Any, tiny_vectors: Any,
     assert columns["tokens/length"].tolist() == columns["actions/tokens_out"].tolist()
     assert columns["prompts/bytes"].tobytes().startswith(b"system: You live in a small town")
     assert len(told.columns["tokens/ids"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (Row([]), "row 1: the prompt is empty"),
+        (Row([5, 259]), "row 1: ids: allowed are 0 to 258"),
+        (Row([5, -1]), "row 1: ids"),
+        (Row([5], steered=2), "row 1: steered: found 2"),
+        (Row([5], max_new_tokens=-1), "row 1: max_new_tokens: found -1"),
+    ],
+)
+def test_a_row_that_the_model_cannot_read_is_refused_by_its_number(tiny: Any, row: Row, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tiny.generate([Row([5]), row])
+    with pytest.raises(ValueError, match=words):
+        tiny.choose([Row([5]), row], VERBS)

@@ -135,3 +135,16 @@ def test_summaries_agree_with_the_actions() -> None:
     assert bands.shape == (15, len(BANDS), 6)
     np.testing.assert_array_equal(bands[:, :, 0].sum(axis=1), history.metrics["n_actions"])
     assert coefficient_buckets(history.columns["messages/coef"]).sum() == 5 * len(history.actions)
+
+
+def test_no_ticks_are_an_empty_history_and_the_run_goes_on_past_its_end_when_told() -> None:
+    simulation = Simulation(RunConfig(run_id="m", model_name="mock", population=4, steps=2))
+    for ticks in (0, None, None):
+        before = simulation.tick
+        history = simulation.run(ticks)
+        assert len(history.encounters) == len(history.metrics["gini_acting"]) == simulation.tick - before
+        assert {action.tick for action in history.actions} <= set(range(before, simulation.tick))
+    assert simulation.done and history.actions == [] and history.final is not None
+    assert len(simulation.run(1).encounters) == 1
+    with pytest.raises(ValueError, match="ticks: found -1"):
+        simulation.run(-1)

@@ -22,7 +22,7 @@ from quintet.shard.society.live import LiveView, ViewOptions, steering_text, wan
 from quintet.shard.society.view import command as view
 
 from ..house import PROJECT, House
-from .town_runs import TOWN, planned, said_by
+from .town_runs import DEMO, TOWN, planned, said_by
 
 PROTO = PROJECT / "configs" / "society" / "run.proto.yaml"
 STUDY_FIGURES = (
@@ -164,6 +164,15 @@ def test_the_live_view_has_its_published_look(dropped_in: tuple[Path, str]) -> N
         "  Run ID", "  Ticks", "  Agents", "  Total time", "  Avg time/tick",
     ]  # fmt: skip
     assert lines[end + 6] == "=" * 80
+
+
+def test_a_live_view_of_a_study_asks_for_the_unit_before_anything_is_written(house: House, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    for flags, words in (((), "name one with --unit 0 to"), (("--unit", 10_000), "--unit: found 10000")):
+        given = ("study", "society", DEMO, "--live", "--fresh", "--output-dir", output, *flags)
+        assert words in house(*given, code=2).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and not list(output.iterdir())
 
 
 def test_another_attempt_keeps_or_sets_aside_what_stands_without_a_reader(

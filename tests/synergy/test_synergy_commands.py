@@ -47,7 +47,7 @@ def written(folder: Path, values: Any) -> Path:
 def tool(house: House, *arguments: object, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the study's command to its end."""
     line = house.command("study", "synergy", *arguments)
-    done = subprocess.run(line, capture_output=True, text=True, env=house.environment(), cwd=cwd, timeout=300)
+    done = subprocess.run(line, capture_output=True, text=True, env=house.environment(), cwd=cwd, timeout=900)
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -142,6 +142,25 @@ def test_the_same_command_again_goes_on_and_another_config_is_refused(house: Hou
     assert "partials of another config" in said
 
 
+def test_the_example_script_records_what_it_ran_and_prints_a_summary(house: House, swept: Path) -> None:
+    same = ("--dims", "2,4", "--synergy-scales", "0.25,1", "--runs-per-condition", "2", "--epochs", "3")
+    kept = ("--with-history", "--export-models", "--plot-plugin", "aplugin:plot", "--parallel-jobs", "2")
+    script, config = CONFIGS / "run_multi_sweep_example.sh", swept.parent / "config.json"
+    line = [str(script), str(config), str(swept), *same, *kept]
+    done = subprocess.run(
+        line, capture_output=True, text=True, env=house.environment(), cwd=swept.parent, timeout=900, check=True
+    )
+    assert (swept / "base_config.json").read_bytes() == config.read_bytes()
+    assert "CPUs: " in (swept / "system_info.txt").read_text() and str(swept) in (swept / "sweep_log.txt").read_text()
+    for words in (
+        "Conditions with results: 4",
+        "Mean completion rate: 100.0%",
+        "Validation loss: ",
+        "dim_2_scale_0.25: ",
+    ):
+        assert words in done.stdout
+
+
 def test_curves_of_a_run_are_extracted(swept: Path, tmp_path: Path) -> None:
     context = Context.of(Run(swept), "train")
     runs = runs_of(context, "finished")
@@ -195,7 +214,8 @@ def test_flags_beat_network_beats_preset_beats_file(tmp_path: Path) -> None:
     entry = {"name": "fusion_only", "weights": {"fusion": 1.0}, "epochs": 3}
     file = written(tmp_path, {"training": {"loss_configs": [entry]}})
     assert Config(**from_values(values("--config", str(file)))).epochs("fusion_only") == 3
-    assert Config(**from_values(values("--config", str(file), "--epochs", "7"))).epochs("fusion_only") == 7
+    for flags, epochs in ((("--epochs", "7"), 7), (("--quick",), 2), (("--network", "small"), 25)):
+        assert Config(**from_values(values("--config", str(file), *flags))).epochs("fusion_only") == epochs
 
 
 def config_of(name: str) -> Config:

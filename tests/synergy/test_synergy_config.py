@@ -96,3 +96,17 @@ def test_a_poor_visual_domain_is_refused() -> None:
     config = Config(data={"n_train": 100, "n_val": 20, "n_test": 8}, visual={"kind": "pca", "max_val_mse": 1e-6})
     with pytest.raises(ValueError, match=r"visual\.max_val_mse"):
         make_dataset(config)
+
+
+def test_keys_that_follow_from_others_have_their_values_and_may_be_set() -> None:
+    config = Config()
+    assert (config.visual.lr, config.model.decoder_hidden_dim, config.run.group) == (2e-3, 128, 1)
+    assert Config(visual={"kind": "vae_conv"}).visual.lr == 5e-3
+    assert Config(visual={"kind": "vae_conv", "lr": 1e-4}).visual.lr == 1e-4
+    for model in ({"hidden_dim": 64}, {"hidden_dim": 64, "decoder_hidden_dim": None}):
+        assert Config(model=model).model.decoder_hidden_dim == 64
+    assert Config(run={"backend": "torch-stacked"}).run.group == Config(run={"device": "cuda"}).run.group == 256
+    assert Config(run={"backend": "torch-stacked", "group": "dim"}).run.group == "dim"
+    for section in ({"visual": {"lr": 0.0}}, {"model": {"decoder_hidden_dim": 0}}, {"run": {"group": 0}}):
+        with pytest.raises(ValidationError):
+            Config(**section)

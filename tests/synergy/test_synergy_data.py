@@ -107,3 +107,27 @@ def test_the_target_is_independent_of_either_input() -> None:
         table = np.zeros((8, 8))
         np.add.at(table, (source, target.xor_bin), 1)
         assert chi2_contingency(table).pvalue > 0.001
+
+
+def test_bad_labels_and_colours_are_refused() -> None:
+    for ranges in ({"max_scale": 40}, {"min_scale": 15}, {"min_lightness": 256}, {"max_lightness": 300}):
+        with pytest.raises(ValueError, match=next(iter(ranges))):
+            make_labels({"train": 3}, **ranges)
+    with pytest.raises(ValueError, match="counts"):
+        make_labels({"validation": 3})
+    with pytest.raises(ValueError, match="hls"):
+        hls_to_rgb(np.zeros((2, 6), np.uint8))
+    for wrong in (-1, 3):
+        label = make_labels({"train": 2})["train"].labels
+        label[1, 0] = wrong
+        with pytest.raises(ValueError, match="class"):
+            render(label)
+
+
+def test_splits_are_drawn_in_their_order_whatever_the_order_of_counts() -> None:
+    one = make_labels({"train": 4, "val": 2, "test": 3})
+    other = make_labels({"test": 3, "val": 2, "train": 4})
+    assert set(one) == set(other)
+    for name, found in one.items():
+        np.testing.assert_array_equal(found.labels, other[name].labels)
+        np.testing.assert_array_equal(found.u, other[name].u)

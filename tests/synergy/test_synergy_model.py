@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quintet.jobs.synergy import epoch_order, forward, gradients, init_parameters, losses, reference
+from quintet.jobs.synergy import Split, epoch_order, forward, gradients, init_parameters, losses, reference
 from quintet.jobs.synergy.native import NativeMember
 from quintet.jobs.synergy.objective import EXPERIMENT_TYPES, Objective, Optimiser, type_weights
 from quintet.jobs.synergy.parameters import NETS, layout_of
@@ -131,9 +131,48 @@ def test_no_loss_scale_means_no_gradient_of_the_logits() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"experiment_type": "fusion"}, {"loss_scale": -1.0}, {"fusion_weights": (-1.0, 1.0)}, {"backend": "numpy"}],
+    [
+        {"experiment_type": "fusion"},
+        {"loss_scale": -1.0},
+        {"fusion_weights": (-1.0, 1.0)},
+        {"fusion_weights": (1.0, 1.0, 1.0)},
+        {"fusion_weights": {"attr": 1.0, "vision": 1.0}},
+        {"backend": "numpy"},
+    ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any]) -> None:
     parameters, split = init_parameters(0, 4, hidden_dim=8, n_layers=1), synthetic(20, 0)
     with pytest.raises(ValueError):
         gradients(parameters, split, **change)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_that_does_not_fit_the_parameters_is_refused(backend: str) -> None:
+    parameters, split = init_parameters(0, 4, hidden_dim=8, n_layers=1), synthetic(20, 0)
+    narrow = synthetic(20, 0, n_v=12)
+    with pytest.raises(ValueError, match="v: 12 columns"):
+        gradients(parameters, narrow, backend=backend)
+    with pytest.raises(ValueError, match="v: 12 columns"):
+        forward(parameters, narrow)
+    for wrong in (8, 300, -1):
+        bins = split.xor_bin.astype(np.int64)
+        bins[3] = wrong
+        for call in (losses, lambda *given: gradients(*given, backend=backend)):
+            with pytest.raises(ValueError, match="xor_bin"):
+                call(parameters, Split(split.attr, split.v, bins))
+
+
+def test_any_numbers_that_fit_are_taken_as_single_precision() -> None:
+    parameters, split = init_parameters(0, 4, hidden_dim=8, n_layers=1), synthetic(5, 0)
+    wide = Split(split.attr.astype(float), split.v.astype(float), split.xor_bin.astype(int))
+    doubles = {name: array.astype(float) for name, array in parameters.items()}
+    assert losses(doubles, wide) == losses(parameters, split)
+    for name, array in gradients(doubles, wide).items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, gradients(parameters, split)[name])
+
+
+@pytest.mark.parametrize("sizes", [{"workspace_dim": 0}, {"hidden_dim": 0}, {"n_layers": -1}, {"n_bins": 1}])
+def test_sizes_that_no_net_has_are_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(sizes))):
+        init_parameters(0, **{"workspace_dim": 4, **sizes})

@@ -7,9 +7,11 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from quintet.jobs.synergy import (
     Split,
@@ -166,6 +168,9 @@ def test_predictability_defaults_are_u_and_size_against_the_rest() -> None:
         predictability(
             np.array(case["decoded_attr"]), np.array(case["decoded_v"]), split, unique_indices={"attr": [11]}
         )
+    wrong = Split(split.attr, split.v, np.full(len(split), 8))
+    with pytest.raises(ValueError, match="xor_bin"):
+        predictability(np.array(case["decoded_attr"]), np.array(case["decoded_v"]), wrong)
 
 
 def records() -> list[dict[str, Any]]:
@@ -207,6 +212,41 @@ def test_the_flat_table_of_the_users_snippet_comes_out() -> None:
                 row[f"{metric}_{key}"] = stats[key]
         rows.append(row)
     assert_close(rows, case["expected_flat_table"], 1e-12)
+
+
+def test_the_users_pandas_snippet_runs_on_the_written_file(tmp_path: Path) -> None:
+    path = tmp_path / "aggregated_results.json"
+    path.write_text(json.dumps(aggregate(records()), allow_nan=False))
+
+    with path.open() as f:
+        results = json.load(f)
+    data = []
+    for key, result in results.items():
+        row = {
+            "workspace_dim": result["workspace_dim"],
+            "synergy_scale": result["synergy_scale"],
+            "n_runs": result["n_runs"],
+        }
+        for metric_name, stats in result["aggregated_metrics"].items():
+            row[f"{metric_name}_mean"] = stats["mean"]
+            row[f"{metric_name}_std"] = stats["std"]
+            row[f"{metric_name}_ci_lower"] = stats["ci_lower"]
+            row[f"{metric_name}_ci_upper"] = stats["ci_upper"]
+        data.append(row)
+        assert key.startswith("dim_")
+    df = pd.DataFrame(data)
+    expected = pd.DataFrame(golden("aggregated_example")["expected_flat_table"])
+    pd.testing.assert_frame_equal(df, expected, check_exact=False, rtol=1e-12, check_like=True)
+
+
+def test_a_metric_without_any_number_and_a_condition_without_success_are_absent() -> None:
+    kept = {"workspace_dim": 8, "synergy_scale": 1.0, "run_id": 0, "seed": 42, "status": "done"}
+    found = aggregate([{**kept, "loss": math.nan, "acc": "0.5"}, {**kept, "workspace_dim": 4, "status": "failed"}])
+    assert list(found) == ["dim_8_scale_1.0"] and list(found["dim_8_scale_1.0"]["aggregated_metrics"]) == ["acc"]
+    assert found["dim_8_scale_1.0"]["individual_results"][0]["loss"] is None
+    without_run = {key: value for key, value in kept.items() if key not in ("run_id", "seed")}
+    assert aggregate([without_run])["dim_8_scale_1.0"]["n_runs"] == 1
+    assert aggregate([]) == {}
 
 
 def test_cost_stays_out_of_the_metrics() -> None:

@@ -239,9 +239,12 @@ class Backend:
         Raises:
             ValueError: a prompt is empty, holds unknown ids, or is too long for its limit.
         """
+        vocabulary = int(self.engine.architecture.vocabulary)
         for number, row in enumerate(rows):
             if len(row.ids) == 0:
                 raise ValueError(f"row {number}: the prompt is empty")
+            if not 0 <= min(row.ids) <= max(row.ids) < vocabulary:
+                raise ValueError(f"row {number}: ids: allowed are 0 to {vocabulary - 1}")
             if not 0 <= row.steered <= len(row.ids):
                 raise ValueError(f"row {number}: steered: found {row.steered}; allowed is 0 to {len(row.ids)}")
             if row.max_new_tokens < 0:
