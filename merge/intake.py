@@ -390,7 +390,8 @@ def _reading(
 def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
     """Verify the trials of a pull phase, up to the n-th COMPLETE one by number.
 
-    The number after the n-th COMPLETE trial was given out only because more trials were asked for once.
+    A damaged trial before it is lacking even where it had failed: it is among the results of an undamaged run. The
+    number after the n-th COMPLETE trial was given out only because more trials were asked for once.
     """
     run, plan, phase = context.run, context.plan, context.phase
     wanted = phase.search.n_trials if phase.search is not None else plan.blocks
@@ -412,7 +413,5 @@ def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
     points = phase.search.points if phase.search is not None else None
     if points is not None and len(standing.pieces) >= points and not standing.lacking:
         standing.blocks = complete  # every parameter set that there is was tried, and some failed
-    standing.blocks_lacking = standing.blocks - complete
-    if not standing.blocks_lacking:
-        standing.lacking.clear()  # a damaged trial that is not needed for n COMPLETE ones
+    standing.blocks_lacking = max(standing.blocks - complete, len(standing.lacking))
     return standing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .context import inputs_digest
 from .errors import Exit, QuintetError
-from .scan import scan_map
+from .scan import scan_map, scan_trials
 
 if TYPE_CHECKING:
     from .run import Plan, Run
@@ -74,11 +74,17 @@ def missing_of(run: Run, plan: Plan) -> Missing:
 
 def missing_trials(run: Run, plan: Plan, inputs: str) -> Missing:
     """Return how many trials a pull phase lacks, and the workers that can still find one."""
-    from .worker import published_trials
+    from .worker import trial_in
 
     wanted = plan.units or 0
-    complete = sum(trial.state == "COMPLETE" for trial in published_trials(run, plan, inputs))
-    lacking = max(wanted - complete, 0)
+    complete = spoilt = 0
+    for found in scan_trials(run, plan, inputs):
+        if complete == wanted:
+            break
+        trial = trial_in(found)
+        spoilt += trial is None
+        complete += trial is not None and trial.state == "COMPLETE"
+    lacking = max(wanted - complete, spoilt)
     workers = tuple(range(min(lacking, len(plan.shards))))
     reasons = {"absent": workers} if workers else {}
     return Missing(plan.phase, plan.kind, workers, len(plan.shards), reasons, {}, "", lacking)

@@ -18,7 +18,7 @@ from .errors import Exit
 from .partial import build, read_arrays
 from .payload import Payload
 from .publish import publish, retried, set_aside
-from .scan import examine, scan_trials
+from .scan import Found, examine, scan_trials
 from .trials import Claim, FinishedTrial, LeaseLost, Owner, TrialStore
 
 if TYPE_CHECKING:
@@ -36,11 +36,16 @@ RENEWALS_PER_LEASE = 4
 def published_trials(run: Run, plan: Plan, inputs: str) -> Iterator[FinishedTrial]:
     """Yield every trial whose partial can be believed, in order of the numbers."""
     for found in scan_trials(run, plan, inputs, "fast"):
-        if found.reason is not None or found.card is None:
-            continue
-        trial = believed(found.path, found.card.pd)
+        trial = trial_in(found)
         if trial is not None:
             yield trial
+
+
+def trial_in(found: Found) -> FinishedTrial | None:
+    """Return the trial that a trial's file holds; None for a file that cannot be believed."""
+    if found.reason is not None or found.card is None:
+        return None
+    return believed(found.path, found.card.pd)
 
 
 def believed(path: Path, digest: str) -> FinishedTrial | None:
@@ -125,13 +130,13 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
     path = element.run.trial_file(plan.phase, claim.number)
     checkpoints = Checkpoints(element.run, plan, element.inputs, claim.number, 1)
     standing = examine(path, claim.number, plan, element.inputs, "fast", (claim.number, claim.number + 1))
-    if standing.reason is None and standing.card is not None:
-        published = believed(path, standing.card.pd)
-        if published is not None:
-            # an earlier attempt published it and died before it was told
-            store.tell(claim, published)
-            checkpoints.drop()
-            return
+    published = trial_in(standing)
+    if published is not None:
+        # an earlier attempt published it and died before it was told
+        store.tell(claim, published)
+        checkpoints.drop()
+        return
+    if standing.reason is None:
         set_aside(path, element.quarantine)
     begun = time.monotonic()
     task = work.trial(claim.number, claim.parameters)

@@ -91,16 +91,14 @@ class TrialStore:
         """
         with self._transaction() as connection:
             complete = table.trial_count(connection, "COMPLETE")
-            if complete >= self._spec.n_trials:
-                self._drop_needless(connection)
-                return "done"
+            enough = complete >= self._spec.n_trials
             claim = None
-            if table.trial_count(connection, "FAIL") <= self._spec.max_failures:
+            if enough or table.trial_count(connection, "FAIL") <= self._spec.max_failures:
                 claim = self._take_over(connection, owner)
             if claim is not None:
                 return claim
             failures = table.trial_count(connection, "FAIL")
-            if failures <= self._spec.max_failures:
+            if enough or failures <= self._spec.max_failures:
                 return self._start_next(connection, owner, complete)
             # Trials found lost too often just now must be kept, so the error waits for the commit.
             self._refresh(connection)
@@ -302,7 +300,9 @@ class TrialStore:
         left = [number for number, state, _ in still_open if state == "WAITING"]
         number = left[0] if left else table.next_number(connection)
         running = len(still_open) - len(left)
-        if complete + running >= self._spec.n_trials or self._blocked(connection, number):
+        if not left and complete >= self._spec.n_trials:
+            return "done"
+        if (not left and complete + running >= self._spec.n_trials) or self._blocked(connection, number):
             return "wait"
         try:
             parameters = self._parameters(connection, number)
@@ -351,13 +351,6 @@ class TrialStore:
         for trial in table.read_finished(connection, self._space, fresh):
             self._decided[trial.number] = trial
 
-    def _drop_needless(self, connection: sqlite3.Connection) -> None:
-        """Fail the numbers that a rebuilding left open and that the complete search no longer needs."""
-        for number, state, _ in table.open_trials(connection):
-            if state == "WAITING":
-                attributes = {"reason": "not published when the database was made again, and not needed any more"}
-                table.finish_trial(connection, FinishedTrial(number, "FAIL", None, {}, attributes))
-
     def _failure_line(self, failures: int) -> str:
         failed = [trial for _, trial in sorted(self._decided.items()) if trial.state == "FAIL"]
         shown = [f"trial {trial.number}: {trial.user_attrs.get('reason', 'no reason given')}" for trial in failed]
@@ -391,7 +384,8 @@ class TrialStore:
 def _differences(stored: FinishedTrial, published: FinishedTrial | None) -> list[str]:
     if published is None:
         # A trial that failed without a result file has nothing to be compared with.
-        return [] if stored.state == "FAIL" else [f"trial {stored.number}: COMPLETE, and not published"]
+        lost = stored.state == "COMPLETE" or "partial" in stored.user_attrs
+        return [f"trial {stored.number}: {stored.state}, and not published"] if lost else []
     pairs = {
         "state": (stored.state, published.state),
         "value": (stored.value, published.value),

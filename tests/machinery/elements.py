@@ -40,6 +40,7 @@ class Stage:
     skew = 0.0
     ready: int | None = None
     gate: int | None = None
+    failing: int | None = None
 
 
 def phases(config: Config) -> tuple[Phase, ...]:
@@ -92,12 +93,13 @@ class Walk:
 class Trial(Walk):
     """A long trial."""
 
-    def __init__(self, generator: np.random.Generator, x: float) -> None:
+    def __init__(self, generator: np.random.Generator, x: float, fails: bool) -> None:
         super().__init__(generator)
-        self._x = x
+        self._x, self._fails = x, fails
 
     def result(self) -> Mapping[str, Any]:
-        return {"rows/y": [float(self._position.sum())], "value": self._x}
+        failure = {"failure": "the walk got lost"} if self._fails else {}
+        return {"rows/y": [float(self._position.sum())], "value": self._x, **failure}
 
 
 class Work:
@@ -113,7 +115,7 @@ class Work:
         return dict(propose_random(SPACE, 7)(number, ()))
 
     def trial(self, number: int, parameters: Mapping[str, Any]) -> Task:
-        return Trial(self._generator(number), float(parameters["x"]))
+        return Trial(self._generator(number), float(parameters["x"]), number == Stage.failing)
 
     def block(self, units: range) -> Task:
         if self._context.phase.name == "walk":

@@ -324,6 +324,28 @@ def test_a_hostile_trial_stops_no_worker_and_is_made_again(run: Run, quiet: dict
     assert merged_payload(run, "search") == quiet["search"]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_damaged_failed_trial_is_lacking_although_enough_are_complete(tmp_path: Path, killed: bool) -> None:
+    with staged(failing=2):
+        expected = quiet_payload(tmp_path / "quiet", "search")
+        run = planned(tmp_path / "run", "search")
+        finish(run, "search")
+        flipped(run.trial_file("search", 2), -1)
+        with pytest.raises(QuintetError) as refused:
+            merge_run(run, "search", Request(), lambda line: None)
+        assert refused.value.code in REFUSED
+        missing = missing_of(run, run.plan("search"))
+        assert (missing.numbers, missing.trials_missing) == ((0,), 1)
+        if killed:
+            with staged(pause=5.0):
+                pid = element(run, "search", 0)
+                while run.trial_file("search", 2).exists() or not list(run.path.glob("store/leases/search/*")):
+                    continue
+                kill(pid)
+        finish(run, "search")
+        assert merged_payload(run, "search") == expected
+
+
 def checkpointed(tmp_path: Path) -> tuple[Run, Path]:
     """Return a run that was killed in the middle of a shard, and the checkpoint that it left."""
     run = planned(tmp_path / "run", "measure", checkpoint_s=0.0)
