@@ -138,7 +138,7 @@ def save(
     # Arranged once for all three pictures; the second pass measures labels that the first one has moved.
     for _ in range(2):
         drawn.draw_without_rendering()
-    drawn.set_layout_engine("none")
+    drawn.set_layout_engine(None)  # the default: no engine, where "none" keeps one that asks for a draw before each
     page = io.BytesIO()
     nothing = dict.fromkeys(("CreationDate", "ModDate", "Creator", "Producer"))
     drawn.savefig(page, format="pdf", metadata=nothing)

@@ -127,7 +127,7 @@ class WeightsAndBiases:
 
         os.environ.setdefault("WANDB_MODE", "offline")
         folder.mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(dir=str(folder), config=dict(config), reinit=True, **facts)
+        self._run = wandb.init(dir=str(folder), config=dict(config), reinit="finish_previous", **facts)
         self._seen = 0
 
     def rewind(self, episode: int) -> None:
