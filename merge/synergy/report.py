@@ -17,6 +17,7 @@ from .sweep import Sweep
 
 TITLE = "Does a small global workspace keep synergistic information?"
 LISTED = 20
+SCALED = ("best_val_loss", "final_val_loss")
 
 
 def study_report(
@@ -217,6 +218,7 @@ def _comparisons(sweep: Sweep) -> Section:
         (row for row in tested if row["paired_p_holm"] < 0.05),
         key=lambda row: (row["paired_p_holm"], -abs(row["paired_mean_diff"])),
     )
+    listed = [row for row in kept if row["family"] == "dim" or row["metric"] not in SCALED]
     rows = [
         (
             title_of(row["metric"]),
@@ -225,19 +227,20 @@ def _comparisons(sweep: Sweep) -> Section:
             f"{row['paired_mean_diff']:+.3f} ({row['paired_ci_lower']:+.3f} to {row['paired_ci_upper']:+.3f})",
             f"{row['paired_p_holm']:.2g}",
         )
-        for row in kept[:LISTED]
+        for row in listed[:LISTED]
     ]
     table = markdown_table(("metric", "condition", "against", "difference (95 % interval)", "p (Holm)"), rows)
-    more = f"The {LISTED} with the smallest p values:" if len(kept) > LISTED else "They are:"
+    more = f"The {LISTED} with the smallest p values:" if len(listed) > LISTED else "They are:"
+    left_out = " Losses that hold the scale are not listed across scales." if len(listed) < len(kept) else ""
     return Section(
         "Which differences hold",
         f"""
 Every condition is compared with its reference scale and with the largest dimension, by Welch's test over runs and by
 paired tests over shared seeds; p values are corrected over each family by Bonferroni's and Holm's method
 (`comparisons.csv`, {len(sweep.comparisons):,} rows). Of {len(tested):,} paired t tests, {len(kept):,} stay below 0.05
-after Holm's correction.{f" {more}" if kept else ""}
+after Holm's correction.{left_out}{f" {more}" if listed else ""}
 
-{table if kept else ""}
+{table if listed else ""}
 """,
     )
 
