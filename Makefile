@@ -47,7 +47,7 @@ demo: setup model ## run every study in miniature and list its figures
 	@echo; echo "all of them on one page:"; bin/index runs
 
 test: lint model ## quick tests, TEST_JOBS at a time
-	$(PYTEST) -n $(TEST_JOBS) --dist worksteal -m "not slow and not slurm and not chaos and not containers"
+	$(PYTEST) -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not chaos and not containers"
 
 test-slurm: setup ## tests on a real private Slurm
 	$(PYTEST) -m "slurm and not chaos" tests/slurm
