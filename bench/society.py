@@ -1,6 +1,6 @@
 """Speed and memory of the town: batched generation against one-by-one generation, decisions, the heuristic dynamics.
 
-    python bench/society.py [dynamics] [generate] [decide] [quantize] [load] [--rows 32]
+    python bench/society.py [dynamics] [files] [generate] [decide] [quantize] [load] [--rows 32]
 
 Without names all parts run. CPU time of one thread, all ratios taken within this run. `generate` compares with
 transformers' `generate` under forward hooks, one prompt at a time, on a few of the same prompts, and holds the tokens
@@ -15,15 +15,21 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+from common.process import cost_of
 from quintet.jobs.society import Row, RunConfig, Simulation, Steering, load_backend, load_contrast_items, steer
 from quintet.jobs.society.backend.runtime import torch_with
 
+BIN = Path(__file__).parent.parent / "bin"
+FAST = Path(__file__).parent.parent / "configs" / "society" / "run.fast.yaml"
 LAYER = 16
-PARTS = ("dynamics", "generate", "decide", "quantize", "load")
+PARTS = ("dynamics", "files", "generate", "decide", "quantize", "load")
 BASELINE_ROWS = 3
 
 
@@ -97,6 +103,36 @@ def dynamics() -> None:
             f"mock, policy {kind:9}: {seconds / actions * 1e6:6.1f} us/action, {actions} actions, "
             f"checkpoint {saving * 1e3:.1f} ms"
         )
+
+
+def files() -> None:
+    """Whole elements of the fast town with its HDF5 logs: 200 ticks, the same with checkpoints, and 1 tick."""
+    costs = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for steps, pause in ((200, 300), (200, 0), (1, 300)):
+            run = Path(folder) / f"{steps}-{pause}"
+            wishes = (
+                "model_name=mock",
+                "policy.kind=heuristic",
+                f"steps={steps}",
+                f"phases.simulate.checkpoint_s={pause}",
+            )
+            plan = [str(BIN / "plan"), str(FAST), "--run", str(run), "--no-probe"]
+            cost_of([*plan, *(word for wish in wishes for word in ("--set", wish))])
+            costs[steps, pause] = cost_of([str(BIN / "shard"), str(run), "simulate", "--index", "0"]).cpu_s
+            partial = next(run.glob("partials/simulate/*/*.h5"))
+            if steps > 1:
+                with h5py.File(partial) as file:
+                    actions = len(file["rows/actions/tick"])
+                size = partial.stat().st_size
+    whole, quiet, kept = (
+        seconds / actions * 1e6
+        for seconds in (costs[200, 300], costs[200, 300] - costs[1, 300], costs[200, 0] - costs[1, 300])
+    )
+    print(
+        f"mock, heuristic, an element: {whole:.0f} us/action, start included; {quiet:.0f} without it, {kept:.0f} with "
+        f"checkpoints as often as they may come (hard 150); logs {size / 1e6:.2f} MB (hard 6)"
+    )
 
 
 def _tick(simulation: Simulation) -> bool:
@@ -195,6 +231,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if "dynamics" in chosen.parts:
         dynamics()
+    if "files" in chosen.parts:
+        files()
     if "load" in chosen.parts:
         load()
     if {"generate", "decide"} & set(chosen.parts):
