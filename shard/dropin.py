@@ -33,6 +33,11 @@ class DropIn:
     switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
+def submit_option() -> click.Option:
+    """Return the flag that hands a study's run to Slurm."""
+    return click.Option(["--submit"], is_flag=True, help="Submit to Slurm instead of running here.")
+
+
 def field_of(config: Any, key: str) -> Any:
     """Return the pydantic field of a dotted config key."""
     head, _, rest = key.partition(".")

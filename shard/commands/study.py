@@ -17,7 +17,7 @@ import click
 
 from ..configs import find_config, load, merged_over
 from ..context import study_module
-from ..dropin import DropIn, keys_of, options_of, settings_of
+from ..dropin import DropIn, keys_of, options_of, settings_of, submit_option
 from ..errors import Exit, QuintetError
 from ..run import Run
 from .base import run_command
@@ -152,7 +152,7 @@ def command_of(study: str, name: str, dropin: DropIn) -> click.Command:
         click.Option(["--config"], help="Config file that the flags change."),
         click.Option(["--n-workers"], type=click.IntRange(min=1), help="Processes at a time  [default: CPUs]"),
         click.Option(["--output-dir"], type=click.Path(path_type=Path), help="Run directory  [default: results/TIME]"),
-        click.Option(["--submit"], is_flag=True, help="Submit to Slurm instead of running here."),
+        submit_option(),
     ]
     return click.Command(name, params=options, callback=callback, help=f"Run {study} {name}".strip() + ".")
 

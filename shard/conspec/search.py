@@ -16,7 +16,7 @@ from ..commands.base import run_command
 from ..commands.plan import project_folder
 from ..commands.study import link_outputs, local, plan, python
 from ..configs import canonical, find_config, load, merged_over, split, validated
-from ..dropin import DropIn, options_of, settings_of
+from ..dropin import DropIn, options_of, settings_of, submit_option
 from ..errors import Exit, QuintetError
 from ..run import Run
 from . import ABLATION, OUTPUTS, PREFIX, TOOLS, Config, failed_units
@@ -174,7 +174,7 @@ OWN_OPTIONS: Mapping[str, click.Option] = {
         help="Stop after that long with exit 75; the same command goes on from there.",
     ),
     "dry_run": click.Option(["--dry-run"], is_flag=True, help="Print the table of trials; write nothing."),
-    "submit": click.Option(["--submit"], is_flag=True, help="Submit to Slurm instead of running here."),
+    "submit": submit_option(),
 }
 OWN = tuple(OWN_OPTIONS)
 

@@ -18,7 +18,7 @@ from ..commands.plan import packaged_inputs, project_folder, with_existing_input
 from ..commands.study import link_outputs, local, python
 from ..configs import apply_settings, find_config, load, validated
 from ..context import Context
-from ..dropin import click_type, field_of
+from ..dropin import click_type, field_of, submit_option
 from ..errors import Exit, QuintetError
 from ..run import Run
 from . import LIVE, OUTPUTS, Config, outcome
@@ -226,7 +226,7 @@ command = click.Command(
         ),
         click.Option(["--n-workers"], type=click.IntRange(min=1), help="Processes at a time  [default: CPUs]"),
         click.Option(["--output-dir"], type=click.Path(path_type=Path), help="Run directory  [default: runs/RUN_ID]"),
-        click.Option(["--submit"], is_flag=True, help="Submit to Slurm instead of running here."),
+        submit_option(),
     ],
     callback=callback,
     help="Run CONFIG: plan, local array and merge. What is finished is kept; --fresh renames an earlier run.",

@@ -20,7 +20,7 @@ import click
 from ...jobs.synergy.presets import merged
 from ..commands.base import run_command
 from ..commands.study import in_flags, link_outputs, write_config
-from ..dropin import keys_of
+from ..dropin import keys_of, submit_option
 from ..errors import Exit, QuintetError
 from ..publish import replace_file
 from ..run import Run
@@ -209,7 +209,7 @@ OWN_OPTIONS: Mapping[str, click.Option] = {
         help="What is shown; DEBUG adds tracebacks.",
     ),
     "no_wandb": click.Option(["--no-wandb"], is_flag=True, help="No effect: nothing leaves this machine."),
-    "submit": click.Option(["--submit"], is_flag=True, help="Submit to Slurm instead of running here."),
+    "submit": submit_option(),
 }
 OWN = tuple(OWN_OPTIONS)
 
