@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest
+QUICK := "not slow and not slurm and not chaos and not containers"
 TEST_JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 BUILD_ARGUMENTS = $(foreach name,VARIANT TORCH_SPEC EXTRA_PIP_ARGS KERNEL_CPU VERSION COMMIT,$(if $($(name)),--build-arg "$(name)=$($(name))"))
 VARIANT ?= full
@@ -13,7 +14,7 @@ SIF ?= quintet.sif
 ENGINE ?= $(firstword $(shell command -v buildah podman docker))
 APPTAINER ?= $(firstword $(shell command -v apptainer singularity) apptainer)
 DEMOS := $(sort $(wildcard configs/*/demo.yaml))
-.PHONY: help setup model demo test test-all test-slurm lint image sif test-containers plan submit local status merge verify bench bench-peers clean
+.PHONY: help setup model demo test test-all test-slurm lint image sif test-containers coverage plan submit local status merge verify bench bench-peers clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -s: -t
@@ -47,7 +48,7 @@ demo: setup model ## run every study in miniature and list its figures
 	@echo; echo "all of them on one page:"; bin/index runs
 
 test: lint model ## quick tests, TEST_JOBS at a time
-	$(PYTEST) -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not chaos and not containers"
+	$(PYTEST) -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m $(QUICK)
 
 test-slurm: setup ## tests on a real private Slurm
 	$(PYTEST) -m "slurm and not chaos" tests/slurm
@@ -57,6 +58,12 @@ test-containers: setup ## build both images in the light variant and run in them
 
 test-all: lint model ## all tests: slow science, real Slurm, chaos, containers
 	$(PYTEST)
+
+coverage: setup model ## the lines that the quick tests never reach (compiled kernels do not count)
+	$(VENV)/bin/coverage erase
+	$(VENV)/bin/coverage run -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m $(QUICK)
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report --sort=cover
 
 lint: setup ## ruff, mypy, shellcheck
 	$(VENV)/bin/ruff check .
