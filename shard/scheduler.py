@@ -57,7 +57,7 @@ class QueueView:
 def arrays_of(run: Run) -> Iterator[Array]:
     """Yield the arrays that were submitted for a run, from `submissions.jsonl`."""
     try:
-        lines = (run.path / "submissions.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (run.path / "submissions.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return
     for line in lines:
