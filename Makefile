@@ -5,6 +5,7 @@ VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest
 QUICK := "not slow and not slurm and not chaos and not containers"
 TEST_JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+ON_ALL_CORES := -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 BUILD_ARGUMENTS = $(foreach name,VARIANT TORCH_SPEC EXTRA_PIP_ARGS KERNEL_CPU VERSION COMMIT,$(if $($(name)),--build-arg "$(name)=$($(name))"))
 VARIANT ?= full
 VERSION = $(shell sed -n 's/^SUITE_VERSION = "\(.*\)"/\1/p' shard/provenance.py)
@@ -48,7 +49,7 @@ demo: setup model ## run every study in miniature and list its figures
 	@echo; echo "all of them on one page:"; bin/index runs
 
 test: lint model ## quick tests, TEST_JOBS at a time
-	$(PYTEST) -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m $(QUICK)
+	$(PYTEST) $(ON_ALL_CORES) -m $(QUICK)
 
 test-slurm: setup ## tests on a real private Slurm
 	$(PYTEST) -m "slurm and not chaos" tests/slurm
@@ -61,7 +62,7 @@ test-all: lint model ## all tests: slow science, real Slurm, chaos, containers
 
 coverage: setup model ## the lines that the quick tests never reach (compiled kernels do not count)
 	$(VENV)/bin/coverage erase
-	$(VENV)/bin/coverage run -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m $(QUICK)
+	$(VENV)/bin/coverage run -m pytest $(ON_ALL_CORES) -m $(QUICK)
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report --sort=cover
 

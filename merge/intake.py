@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..shard.errors import Exit, QuintetError
+from ..shard.missing import trials_lacking
 from ..shard.partial import CARD_BYTES, READ_BYTES, Card, open_regular, read_card, read_meta
 from ..shard.scan import Found, conflict_names, examine, full_check, scan_map, scan_trials, units_between
 from .source import Source
@@ -390,8 +391,7 @@ def _reading(
 def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
     """Verify the trials of a pull phase, up to the n-th COMPLETE one by number.
 
-    A damaged trial before it is lacking even where it had failed: it is among the results of an undamaged run. The
-    number after the n-th COMPLETE trial was given out only because more trials were asked for once.
+    The number after the n-th COMPLETE trial was given out only because more trials were asked for once.
     """
     run, plan, phase = context.run, context.plan, context.phase
     wanted = phase.search.n_trials if phase.search is not None else plan.blocks
@@ -410,8 +410,8 @@ def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
                 continue
             found = Found(found.number, found.path, found.card, "unreadable", wrong)
         standing.lacking.append(found)
-    points = phase.search.points if phase.search is not None else None
-    if points is not None and len(standing.pieces) >= points and not standing.lacking:
-        standing.blocks = complete  # every parameter set that there is was tried, and some failed
-    standing.blocks_lacking = max(standing.blocks - complete, len(standing.lacking))
+    failed_trials, spoilt = len(standing.pieces) - complete, len(standing.lacking)
+    standing.blocks_lacking = trials_lacking(wanted, complete, failed_trials, spoilt, plan.points)
+    if not standing.blocks_lacking:
+        standing.blocks = complete
     return standing

@@ -55,6 +55,8 @@ def exit_of(error: BaseException) -> Exit:
     if isinstance(error, ModuleNotFoundError):  # the same again wherever this installation is used
         return Exit.MISMATCH
     number = errno_of(error)
+    if number == errno.ENAMETOOLONG:  # a name that was typed: the suite's own are short
+        return Exit.USAGE
     if number in CANNOT_WRITE_ERRNOS:
         return Exit.CANNOT_WRITE
     return Exit.IO if number in TRANSIENT_ERRNOS else Exit.BUG

@@ -77,17 +77,29 @@ def missing_trials(run: Run, plan: Plan, inputs: str) -> Missing:
     from .worker import trial_in
 
     wanted = plan.units or 0
-    complete = spoilt = 0
+    complete = failed = spoilt = 0
     for found in scan_trials(run, plan, inputs):
         if complete == wanted:
             break
         trial = trial_in(found)
         spoilt += trial is None
         complete += trial is not None and trial.state == "COMPLETE"
-    lacking = max(wanted - complete, spoilt)
+        failed += trial is not None and trial.state == "FAIL"
+    lacking = trials_lacking(wanted, complete, failed, spoilt, plan.points)
     workers = tuple(range(min(lacking, len(plan.shards))))
     reasons = {"absent": workers} if workers else {}
     return Missing(plan.phase, plan.kind, workers, len(plan.shards), reasons, {}, "", lacking)
+
+
+def trials_lacking(wanted: int, complete: int, failed: int, spoilt: int, points: int | None) -> int:
+    """Return how many trials a search lacks.
+
+    A damaged file before the last COMPLETE trial that counts is lacking even where it had failed: it is among the
+    results of an undamaged run. A search with all its `points` tried lacks none, though some failed.
+    """
+    if points is not None and complete + failed >= points and not spoilt:
+        return 0
+    return max(wanted - complete, spoilt)
 
 
 def damaged(found: Iterable[Found]) -> Counter[str]:

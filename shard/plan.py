@@ -161,6 +161,7 @@ def plan_of(
         code={**git_facts(), "sha256": running_code_sha256()},
         root_entropy=root_entropy(study_name(config), config["seed"]),
         units=units,
+        points=phase.search.points if phase.search is not None else None,
         block_size=phase.block_size,
         blocks=blocks,
         shards=shards,

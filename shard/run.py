@@ -26,7 +26,11 @@ def valid_name(value: str, what: str) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """One phase's plan file; the `units` of a `late` one are None until an earlier merge has counted them."""
+    """One phase's plan file.
+
+    The `units` of a `late` phase are None until an earlier merge has counted them; `points` is how many parameter
+    sets a search has in all, None for no end.
+    """
 
     study: str
     phase: str
@@ -44,6 +48,7 @@ class Plan:
     estimates: dict[str, Any]
     lock_kind: str = "flock"
     late: bool = False
+    points: int | None = None
 
     def units_of(self, block: int) -> range:
         """Return the units of one block."""
@@ -56,7 +61,8 @@ class Plan:
             found = data.get("schema") if isinstance(data, dict) else type(data).__name__
             raise QuintetError(Exit.MISMATCH, f"{path}: schema {found!r}; this suite reads {PLAN_SCHEMA!r}")
         values = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
-        missing = [key for key in cls.__dataclass_fields__ if values.get(key) is None and key != "units"]
+        may_lack = {"units", "points"}
+        missing = [key for key in cls.__dataclass_fields__ if values.get(key) is None and key not in may_lack]
         if missing:
             raise QuintetError(Exit.MISMATCH, f"{path}: key {missing[0]!r} is missing from the plan file")
         values["shards"] = tuple((int(lo), int(hi)) for lo, hi in values["shards"])
@@ -90,7 +96,7 @@ class Run:
     def opened(cls, path: Path | str) -> Run:
         """Return a planned run; exit 2 where the folder holds no plan, or anyone may write to it."""
         run = cls(path)
-        if not os.path.isdir(run.path / "plan"):  # noqa: PTH112 - False also for a name that is too long
+        if not (run.path / "plan").is_dir():
             raise QuintetError(Exit.USAGE, f"{path}: not a planned run (no folder plan/); make it with bin/plan CONFIG")
         if run.path.stat().st_mode & 0o002 and not os.environ.get("QUINTET_TRUST_WORLD_WRITABLE"):
             raise QuintetError(

@@ -19,7 +19,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ..errors import Exit, QuintetError
 from ..lock import LOCK_TIMEOUT_SECONDS, study_lock
@@ -33,6 +33,7 @@ BACKUPS = 2
 BACKUP_TRIALS = 8  # a backup so often where the search has no generations
 REASONS_SHOWN = 5
 
+T = TypeVar("T")
 Propose = Callable[[int, Sequence[FinishedTrial]], Parameters]
 
 
@@ -89,20 +90,10 @@ class TrialStore:
             QuintetError: 70 with the reasons where more than `max_failures` trials failed; 65 for a damaged
                 database; 69, 73, 74, 75 of the lock and the file system.
         """
-        with self._transaction() as connection:
-            complete = table.trial_count(connection, "COMPLETE")
-            enough = complete >= self._spec.n_trials
-            claim = None
-            if enough or table.trial_count(connection, "FAIL") <= self._spec.max_failures:
-                claim = self._take_over(connection, owner)
-            if claim is not None:
-                return claim
-            failures = table.trial_count(connection, "FAIL")
-            if enough or failures <= self._spec.max_failures:
-                return self._start_next(connection, owner, complete)
-            # Trials found lost too often just now must be kept, so the error waits for the commit.
-            self._refresh(connection)
-        raise QuintetError(Exit.BUG, self._failure_line(failures))
+        claim = self._transact(lambda connection: self._claim(connection, owner))
+        if claim is None:  # raised after the commit, since trials found lost too often just now must be kept
+            raise QuintetError(Exit.BUG, self._failure_line())
+        return claim
 
     def heartbeat(self, claim: Claim) -> None:
         """Renew the lease, without the lock and the database.
@@ -132,15 +123,7 @@ class TrialStore:
             raise ValueError(f"trial {claim.number}: told with the number or parameters of another trial")
         if finished.state == "COMPLETE" and (finished.value is None or not math.isfinite(finished.value)):
             raise ValueError(f"trial {claim.number}: COMPLETE with the value {finished.value}; allowed is a finite one")
-        with self._transaction() as connection:
-            state, token = table.state_and_token(connection, claim.number) or ("", "")
-            if state in ("COMPLETE", "FAIL"):
-                self._accept_repeated(connection, claim, finished, token)
-            elif token != claim.token:
-                raise LeaseLost(f"trial {claim.number} was taken over by another worker")
-            else:
-                table.finish_trial(connection, finished)
-            decided = table.trial_count(connection, "COMPLETE") + table.trial_count(connection, "FAIL")
+        decided = self._transact(lambda connection: self._tell(connection, claim, finished))
         self._leases.remove(claim.number)
         if decided % (self._spec.sync_batch or BACKUP_TRIALS) == 0:
             self.backup()
@@ -159,8 +142,7 @@ class TrialStore:
         Raises:
             QuintetError: as `claim`.
         """
-        with self._transaction() as connection:
-            self._refresh(connection)
+        self._transact(self._refresh)
         return [self._decided[number] for number in sorted(self._decided)]
 
     def check(self) -> list[str]:
@@ -171,14 +153,12 @@ class TrialStore:
         if not self.path.exists():
             return [f"{self.path}: missing; the next worker makes it again from the published trials"]
         try:
-            with self._transaction() as connection:
-                findings = [f"{self.path}: {line}" for line in table.integrity(connection)]
-                self._refresh(connection)
-                still_open = {number for number, _, _ in table.open_trials(connection)}
+            damage, still_open = self._transact(self._inspect)
         except QuintetError as error:
             if error.code not in (Exit.INPUT, Exit.MISMATCH):
                 raise
             return [str(error)]
+        findings = [f"{self.path}: {line}" for line in damage]
         published = {trial.number: trial for trial in self._published()}
         for number, trial in sorted(self._decided.items()):
             findings += _differences(trial, published.get(number))
@@ -212,14 +192,14 @@ class TrialStore:
     def backup(self) -> None:
         """Copy the database to `.backup-1`, that one to `.backup-2`; `tell` does so once per generation."""
         with self._locked():
-            if not self.path.exists():
-                return
             fresh = Path(f"{self.path}.backup-new")
             fresh.unlink(missing_ok=True)
             try:
                 with closing(table.connect(self.path)) as source, closing(sqlite3.connect(fresh)) as copy:
                     source.backup(copy)
-            except sqlite3.Error as error:
+            except (FileNotFoundError, sqlite3.Error) as error:
+                if not self.path.exists():
+                    return
                 raise table.named_error(self.path, error) from error
             for position in range(BACKUPS, 1, -1):
                 with suppress(FileNotFoundError):
@@ -237,25 +217,69 @@ class TrialStore:
         with study_lock(lock, self._spec.lock_kind, self._lock_timeout, self._stopping):
             yield
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the lock and one transaction: committed after the body, rolled back by an exception."""
+    def _transact(self, body: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `body` does under the lock in one transaction, rolled back by an exception.
+
+        Where somebody deletes or replaces the database meanwhile, it is made again and `body` called again.
+        """
         with self._locked():
-            self._make_if_missing()
-            try:
-                with closing(table.connect(self.path)) as connection:
-                    incarnation = table.identify(connection, self.path, self._spec)
-                    if incarnation != self._incarnation:
-                        self._incarnation = incarnation
-                        self._decided.clear()
-                    connection.execute("BEGIN IMMEDIATE")
-                    yield connection
-                    connection.execute("COMMIT")
-            except BaseException as error:
-                self._incarnation = ""  # what was read here may have been rolled back: read it again
-                if isinstance(error, table.UNREADABLE):
-                    raise table.named_error(self.path, error) from error
-                raise
+            while True:
+                self._make_if_missing()
+                try:
+                    return self._attempt(body)
+                except FileNotFoundError:
+                    if self.path.exists():
+                        raise
+                except table.UNREADABLE as error:
+                    if self.path.exists() and not table.was_replaced(error):
+                        raise table.named_error(self.path, error) from error
+
+    def _attempt(self, body: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with closing(table.connect(self.path)) as connection:
+                incarnation = table.identify(connection, self.path, self._spec)
+                if incarnation != self._incarnation:
+                    self._incarnation = incarnation
+                    self._decided.clear()
+                connection.execute("BEGIN IMMEDIATE")
+                result = body(connection)
+                connection.execute("COMMIT")
+                return result
+        except BaseException:
+            self._incarnation = ""  # what was read here may have been rolled back: read it again
+            raise
+
+    def _claim(self, connection: sqlite3.Connection, owner: Owner) -> Claim | Literal["wait", "done"] | None:
+        """As `claim`; None where too many trials failed."""
+        complete = table.trial_count(connection, "COMPLETE")
+        enough = complete >= self._spec.n_trials
+        if enough or not self._failed_too_often(connection):
+            claim = self._take_over(connection, owner)
+            if claim is not None:
+                return claim
+        if enough or not self._failed_too_often(connection):
+            return self._start_next(connection, owner, complete)
+        self._refresh(connection)
+        return None
+
+    def _failed_too_often(self, connection: sqlite3.Connection) -> bool:
+        return table.trial_count(connection, "FAIL") > self._spec.max_failures
+
+    def _tell(self, connection: sqlite3.Connection, claim: Claim, finished: FinishedTrial) -> int:
+        """Store the trial's end; return how many trials are decided."""
+        state, token = table.state_and_token(connection, claim.number) or ("", "")
+        if state in ("COMPLETE", "FAIL"):
+            self._accept_repeated(connection, claim, finished, token)
+        elif token != claim.token:
+            raise LeaseLost(f"trial {claim.number} was taken over by another worker")
+        else:
+            table.finish_trial(connection, finished)
+        return table.trial_count(connection, "COMPLETE") + table.trial_count(connection, "FAIL")
+
+    def _inspect(self, connection: sqlite3.Connection) -> tuple[list[str], set[int]]:
+        """Return what SQLite finds wrong, and the numbers of the open trials."""
+        self._refresh(connection)
+        return table.integrity(connection), {number for number, _, _ in table.open_trials(connection)}
 
     def _take_over(self, connection: sqlite3.Connection, owner: Owner) -> Claim | None:
         """Return a claim on the first running trial that nobody works on; fail those lost too often."""
@@ -351,12 +375,12 @@ class TrialStore:
         for trial in table.read_finished(connection, self._space, fresh):
             self._decided[trial.number] = trial
 
-    def _failure_line(self, failures: int) -> str:
+    def _failure_line(self) -> str:
         failed = [trial for _, trial in sorted(self._decided.items()) if trial.state == "FAIL"]
         shown = [f"trial {trial.number}: {trial.user_attrs.get('reason', 'no reason given')}" for trial in failed]
         more = f"; and {len(shown) - REASONS_SHOWN} more" if len(shown) > REASONS_SHOWN else ""
         return (
-            f"search {self._spec.study_name}: {failures} trials failed, "
+            f"search {self._spec.study_name}: {len(failed)} trials failed, "
             f"allowed are {self._spec.max_failures}: " + "; ".join(shown[:REASONS_SHOWN]) + more
         )
 

@@ -157,6 +157,11 @@ def named_error(path: Path, error: Exception) -> QuintetError:
     return QuintetError(Exit.BUG, f"{path}: {error}")
 
 
+def was_replaced(error: Exception) -> bool:
+    """Say whether SQLite found that another file stands where the one it opened stood."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_DBMOVED
+
+
 def trial_count(connection: sqlite3.Connection, state: str) -> int:
     """Return how many trials are in `state`."""
     row = connection.execute("SELECT COUNT(*) FROM trials WHERE state = ?", (state,)).fetchone()

@@ -21,6 +21,7 @@ from quintet.shard.cleaning import remove_checkpoints
 from quintet.shard.conspec.models import Models
 from quintet.shard.context import Context
 from quintet.shard.errors import Exit, QuintetError
+from quintet.shard.missing import missing_of
 from quintet.shard.partial import opened, read_arrays, read_datasets, read_meta
 from quintet.shard.run import Run
 
@@ -204,6 +205,7 @@ def test_a_grid_with_a_failing_point_ends_with_one_trial_fewer(tmp_path: Path) -
     space = {**BROKEN, "gamma": {"type": "fixed", "value": 0.98}}
     run = searched(tmp_path / "run", hyperparameters=space, search={"n_trials": 9, "method": "grid"})
     assert sorted(trial.state.name for trial in trials_of(run)) == ["COMPLETE", "FAIL"]
+    assert missing_of(run, run.plan(SEARCH)).numbers == ()
     run_phase(run, "ablation")
     reduced(run, "ablation")
     with opened(run.merged("ablation")) as file:

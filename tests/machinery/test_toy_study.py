@@ -37,7 +37,7 @@ def test_a_whole_run_stands_after_one_command(quiet: Path) -> None:
         assert (least < greatest).all() and greatest.max() == samples.max()
 
 
-@pytest.mark.parametrize("shards", [1, 7])
+@pytest.mark.parametrize("shards", [1, pytest.param(3, marks=pytest.mark.slow), 7])
 def test_the_number_of_shards_changes_no_bit(house: House, quiet: Path, tmp_path: Path, shards: int) -> None:
     settings = (f"phases.simulate.shards={shards}", f"phases.walk.shards={min(shards, 2)}")
     run = house.planned(tmp_path / "run", *SMALL, *settings, "phases.level-00.shards=3")

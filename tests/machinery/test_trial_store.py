@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -209,6 +210,32 @@ def test_database_deleted_while_workers_run_is_made_again_from_the_published_tri
     found = run_workers(folder, spec, 6, 5, between=lose, seconds=0.05)
     assert_all_complete(found, spec, propose_random(SPACE, SEED))
     assert folder.store(spec).check() == []
+
+
+@pytest.mark.parametrize("event", ["deleted", "replaced"])
+def test_database_lost_within_a_transaction_is_made_again_and_the_claim_repeated(tmp_path: Path, event: str) -> None:
+    folder = Folder(tmp_path)
+    spec = a_spec(n_trials=3)
+    backup = folder.database.with_suffix(".backup-1")
+    propose = propose_random(SPACE, SEED)
+    proposed = []
+
+    def propose_and_lose(number: int, trials: Sequence[FinishedTrial]) -> Parameters:
+        proposed.append(number)
+        if proposed.count(1) == 1 and number == 1:
+            backup.replace(folder.database) if event == "replaced" else folder.database.unlink()
+        return propose(number, trials)
+
+    store = folder.store(spec, propose_and_lose)
+    while (claim := store.claim(HERE)) != "done":
+        assert isinstance(claim, Claim)
+        folder.publish(ended(claim))
+        store.tell(claim, ended(claim))
+        if claim.number == 0:
+            shutil.copyfile(folder.database, backup)
+    assert proposed == [0, 1, 1, 2]
+    assert_all_complete(store.finished(), spec, propose)
+    assert store.check() == []
 
 
 def test_rebuilt_database_keeps_running_trials_and_fills_gaps_in_number_order(tmp_path: Path) -> None:
