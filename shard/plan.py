@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -20,6 +19,7 @@ from .errors import Exit, QuintetError
 from .provenance import environment
 from .publish import make_folder, replace_file
 from .run import Plan, Run
+from .seal import dumped, sealed
 from .snapshot import git_facts, running_code_sha256, take_snapshot
 
 if TYPE_CHECKING:
@@ -238,12 +238,12 @@ def write_plan(run: Run, plans: Sequence[Plan], config: Mapping[str, Any], site:
         "code_sha256": running_code_sha256(),
     }
     files = {
-        "run.json": dumped(overview),
+        "run.json": sealed(overview),
         "config.resolved.yaml": yaml.safe_dump(dict(config), sort_keys=True, allow_unicode=True).encode(),
         "environment.json": dumped(environment()),
         "site.yaml": site.encode(),
         "estimates.json": dumped({plan.phase: plan.estimates for plan in plans}),
-        **{f"{plan.phase}.json": dumped(plan.to_json()) for plan in plans},
+        **{f"{plan.phase}.json": sealed(plan.to_json()) for plan in plans},
     }
     changed = [name for name, content in files.items() if not same_content(run.plan_folder / name, content)]
     make_folder(run.plan_folder)
@@ -253,11 +253,6 @@ def write_plan(run: Run, plans: Sequence[Plan], config: Mapping[str, Any], site:
     for name in sorted(changed, key=lambda item: item == "run.json"):
         replace_file(run.plan_folder / name, files[name])
     return bool(changed)
-
-
-def dumped(value: Any) -> bytes:
-    """Return readable JSON with sorted keys."""
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
 def same_content(path: Path, content: bytes) -> bool:
@@ -270,7 +265,7 @@ def same_content(path: Path, content: bytes) -> bool:
 
 def write_phase_plan(run: Run, plan: Plan) -> None:
     """Write one phase's plan file again (late units, measured estimates)."""
-    replace_file(run.plan_folder / f"{plan.phase}.json", dumped(plan.to_json()))
+    replace_file(run.plan_folder / f"{plan.phase}.json", sealed(plan.to_json()))
 
 
 def counted(plan: Plan, units: int) -> Plan:

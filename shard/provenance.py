@@ -61,9 +61,8 @@ def installed_versions() -> dict[str, str]:
         except OSError:
             continue
         for entry in names:
-            stem, _, kind = entry.rpartition(".")
-            if kind in {"dist-info", "egg-info"}:
-                name, _, version = stem.partition("-")
+            if entry.endswith((".dist-info", ".egg-info")):
+                name, _, version = entry.rpartition(".")[0].partition("-")
                 versions.setdefault(plain_name(name), version.partition("-")[0])
     return versions
 

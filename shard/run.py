@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .errors import Exit, QuintetError
+from .seal import read_sealed
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 SHARDS_PER_BUCKET = 1000
 PLAN_SCHEMA = "quintet.plan/1"
-MAX_JSON_BYTES = 64 << 20
 
 
 def valid_name(value: str, what: str) -> str:
@@ -57,9 +56,10 @@ class Plan:
     @classmethod
     def from_json(cls, data: dict[str, Any], path: Path) -> Plan:
         """Build a plan from a plan file's content; exit 78 where the schema is another."""
-        if not isinstance(data, dict) or data.get("schema") != PLAN_SCHEMA:
-            found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-            raise QuintetError(Exit.MISMATCH, f"{path}: schema {found!r}; this suite reads {PLAN_SCHEMA!r}")
+        if data.get("schema") != PLAN_SCHEMA:
+            raise QuintetError(
+                Exit.MISMATCH, f"{path}: schema {data.get('schema')!r}; this suite reads {PLAN_SCHEMA!r}"
+            )
         values = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
         may_lack = {"units", "points"}
         missing = [key for key in cls.__dataclass_fields__ if values.get(key) is None and key not in may_lack]
@@ -115,24 +115,20 @@ class Run:
         valid_name(phase, "phase")
         path = self.plan_folder / f"{phase}.json"
         try:
-            if path.stat().st_size > MAX_JSON_BYTES:
-                raise QuintetError(Exit.MISMATCH, f"{path}: larger than {MAX_JSON_BYTES} bytes")
-            data = json.loads(path.read_text())
+            data = read_sealed(path)
         except FileNotFoundError:
             names = ", ".join(self.phases()) or "none"
             raise QuintetError(
                 Exit.BAD_CALL, f"phase {phase!r} is not in the plan of {self.path}; phases: {names}"
             ) from None
-        except (ValueError, RecursionError) as error:
-            raise QuintetError(Exit.MISMATCH, f"{path}: not JSON ({error})") from None
         return Plan.from_json(data, path)
 
     def overview(self) -> dict[str, Any]:
         """Read `plan/run.json`: study, phases in order, and what all phases share."""
         path = self.plan_folder / "run.json"
         try:
-            return dict(json.loads(path.read_text()))
-        except (OSError, ValueError) as error:
+            return read_sealed(path)
+        except OSError as error:
             raise QuintetError(Exit.MISMATCH, f"{path}: cannot be read ({error}); plan the run again") from None
 
     def phases(self) -> tuple[str, ...]:

@@ -43,9 +43,7 @@ fi
 element=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
 set_deadline
 
-shard=(-m quintet.shard.commands.shard "$run" "$phase")
-[ -n "$map" ] && shard+=(--map "$map" --offset "$offset")
-[ -n "${drift:-}" ] && shard+=("$drift")
+shard=(-m quintet.shard.array_element "$run" "$phase" "$map" "$offset" ${drift:+"$drift"})
 set_python
 "${python[@]}" "${shard[@]}" &
 child=$!

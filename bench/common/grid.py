@@ -27,18 +27,19 @@ def make_run(folder: Path, partials: int) -> None:
     import h5py
     from quintet.shard.context import inputs_digest
     from quintet.shard.partial import CARD_BYTES, Card, build, payload_digest
-    from quintet.shard.plan import balanced, dumped
+    from quintet.shard.plan import balanced
     from quintet.shard.provenance import provenance
     from quintet.shard.run import Plan, Run
+    from quintet.shard.seal import sealed
 
     run = Run(folder)
     (folder / "plan").mkdir(parents=True)
     code = {"git_commit": "unknown", "git_dirty": False}
     shards = balanced(partials, partials)
     plan = Plan("bench", "simulate", "map", "c" * 64, code, 7, partials, 1, partials, shards, (), (), {}, {})
-    (folder / "plan" / "simulate.json").write_bytes(dumped(plan.to_json()))
+    (folder / "plan" / "simulate.json").write_bytes(sealed(plan.to_json()))
     overview = {"study": "bench", "phases": ["simulate"], "config": {"partials": partials}}
-    (folder / "plan" / "run.json").write_bytes(dumped(overview))
+    (folder / "plan" / "run.json").write_bytes(sealed(overview))
     inputs = inputs_digest(run, plan)
     first = Card("bench", "simulate", 0, 0, 1, plan.config_sha256[:16], inputs, units=1)
     nodes = np.array([[0, 12345]])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
+from ..array_element import node_local, set_threads
 from ..context import Context, study_module
 from ..partial import Card, build
 from ..payload import Payload
 from ..run import Run
 from .base import run_command
-from .shard import node_local, set_threads
 
 MOST_SECONDS = 20.0
 

@@ -67,7 +67,7 @@ def process_exists(pid: int) -> bool:
     """Whether a process of this host exists."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from quintet.merge.phase import Request, count_late_units, late_plans, make_result
+from quintet.shard.array_element import attempt_shard
 from quintet.shard.commands.plan import command
-from quintet.shard.commands.shard import attempt_shard
 from quintet.shard.context import Context, inputs_digest
 from quintet.shard.errors import Exit
 from quintet.shard.run import Run
@@ -29,7 +29,7 @@ def planned(run: Path, config: Path | str, *settings: str) -> Run:
 def compute(run: Run, phase: str, order: Iterable[int] | None = None) -> None:
     """Run the shards of a phase here."""
     for shard in range(len(run.plan(phase).shards)) if order is None else order:
-        assert attempt_shard(run, phase, shard, None, False, False) in (Exit.OK, 0)
+        assert attempt_shard(run, phase, shard) in (Exit.OK, 0)
 
 
 def merge(run: Run, phase: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from quintet.shard.phases import Dataset, Once, Phase, Stats, Task
 from quintet.shard.plan import Choices, plan_of
 from quintet.shard.run import Run
 from quintet.shard.samplers import propose_random
+from quintet.shard.seal import sealed
 from quintet.shard.tree import welford
 from quintet.shard.trials import FinishedTrial, SearchSpec, uniform
 
@@ -169,9 +169,9 @@ def planned(folder: Path, *names: str, shards: int = SHARDS, checkpoint_s: float
     run.plan_folder.mkdir(parents=True)
     for phase in table:
         plan = plan_of(phase, table, config, Choices(), folder, "flock")
-        (run.plan_folder / f"{phase.name}.json").write_text(json.dumps(plan.to_json()))
+        (run.plan_folder / f"{phase.name}.json").write_bytes(sealed(plan.to_json()))
     overview = {"study": "elements", "phases": [phase.name for phase in table], "config": config}
-    (run.plan_folder / "run.json").write_text(json.dumps(overview))
+    (run.plan_folder / "run.json").write_bytes(sealed(overview))
     return run
 
 

@@ -21,6 +21,7 @@ from quintet.shard.plan import Choices, plan_of
 from quintet.shard.publish import publish
 from quintet.shard.run import Plan, Run
 from quintet.shard.scan import units_between
+from quintet.shard.seal import sealed
 from quintet.shard.tree import welford
 from quintet.shard.trials import FinishedTrial, Owner, SearchSpec, TrialStore, uniform
 from quintet.shard.worker import published_trials, trial_columns, trial_of
@@ -105,10 +106,10 @@ def planned(folder: Path, names: Sequence[str] = ("simulate",)) -> Run:
     run = Run(folder)
     run.plan_folder.mkdir(parents=True)
     overview = {"study": "grid", "phases": [phase.name for phase in table], "config": config}
-    (run.plan_folder / "run.json").write_text(json.dumps(overview))
+    (run.plan_folder / "run.json").write_bytes(sealed(overview))
     for phase in table:
         plan = plan_of(phase, table, config, Choices(), folder, "flock")
-        (run.plan_folder / f"{phase.name}.json").write_text(json.dumps(plan.to_json()))
+        (run.plan_folder / f"{phase.name}.json").write_bytes(sealed(plan.to_json()))
     return run
 
 

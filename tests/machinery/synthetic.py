@@ -15,10 +15,11 @@ from quintet.shard.context import Context, inputs_digest
 from quintet.shard.partial import Card, build
 from quintet.shard.payload import Payload
 from quintet.shard.phases import Dataset, Phase, Stats
-from quintet.shard.plan import balanced, dumped
+from quintet.shard.plan import balanced
 from quintet.shard.provenance import provenance
 from quintet.shard.publish import publish
 from quintet.shard.run import Plan, Run
+from quintet.shard.seal import sealed
 from quintet.shard.trials import SearchSpec
 
 STATS = Stats(metrics=("distance", "rate"), cells=5)
@@ -93,9 +94,9 @@ def planned(folder: Path, shards: int, config: Config | None = None, late_shards
             7, phase.units, phase.block_size, blocks, ((0, blocks),) * 2 if phase.kind == "pull" else ranges,
             phase.after, (), {}, {}, late=phase.units is None,
         )  # fmt: skip
-        (run.path / "plan" / f"{phase.name}.json").write_bytes(dumped(plan.to_json()))
+        (run.path / "plan" / f"{phase.name}.json").write_bytes(sealed(plan.to_json()))
     overview = {"study": "synthetic", "phases": [phase.name for phase in table], "config": config.model_dump()}
-    (run.path / "plan" / "run.json").write_bytes(dumped(overview))
+    (run.path / "plan" / "run.json").write_bytes(sealed(overview))
     return run
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from quintet.shard.commands.base import run_command
 from quintet.shard.commands.plan import command as plan_command
 from quintet.shard.commands.shard import command as shard_command
+from quintet.shard.commands.status import command as status_command
 from quintet.shard.errors import Exit
 from quintet.shard.run import Run
 
@@ -252,6 +254,17 @@ def test_a_hostile_plan_file_is_78_in_one_line(tmp_path: Path, content: str) -> 
     (run.plan_folder / "measure.json").write_text(content)
     assert run_element(run, "measure", 0, log=log) == int(Exit.MISMATCH), log.read_text()[-2000:]
     assert len(log.read_text().strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("phase", "verb"), [("measure", shard_command), ("run", status_command)])
+def test_a_plan_file_with_another_byte_is_78_in_one_line(tmp_path: Path, phase: str, verb: click.Command) -> None:
+    run, log = planned(tmp_path / "run", "measure"), tmp_path / "log"
+    path = run.plan_folder / f"{phase}.json"
+    content = path.read_bytes()
+    path.write_bytes(content[:-10] + bytes([content[-10] ^ 1]) + content[-9:])
+    words = [str(run.path)] + (["measure", "--index", "0"] if verb is shard_command else [])
+    assert waited(forked(lambda: run_command(verb, words), log)) == int(Exit.MISMATCH), log.read_text()[-2000:]
+    assert "damaged, or edited since it was planned" in log.read_text() and log.read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize("content", ["", "x", "1 2 $(id)", "-1", "9" * 5000, "99"])

@@ -26,7 +26,7 @@ ONCE = ("lose node", "fill disk", "delete database")
 OFTEN = ("kill", "kill", "cancel", "requeue", "truncate", "flip", "two merges")
 KINDS = tuple(dict.fromkeys((*ONCE, *OFTEN)))
 MORE = 14  # actions besides one of each kind
-SHARD = "quintet.shard.commands.shard"
+SHARD = "quintet.shard.array_element"
 # A trial that is lost three times counts as failed, and a shard killed five times in a row waits for a person.
 MOST_BLOWS = {"map": 3, "pull": 2}
 NODE_SECONDS = 8.0
@@ -247,11 +247,10 @@ class Chaos:
         for process in psutil.process_iter():
             with suppress(psutil.Error, ValueError, KeyError, IndexError):
                 words = process.cmdline()
-                run, phase = words[words.index(SHARD) + 1 :][:2]
+                run, phase, map_file, offset = words[words.index(SHARD) + 1 :][:4]
                 guest = Path(run).name
                 if guest in self._guests and Path(words[0]).name.startswith("python"):
-                    line = int(words[words.index("--offset") + 1]) + int(process.environ()["SLURM_ARRAY_TASK_ID"])
-                    shard = read_map(Path(words[words.index("--map") + 1]))[line]
+                    shard = read_map(Path(map_file))[int(offset) + int(process.environ()["SLURM_ARRAY_TASK_ID"])]
                     found[f"{guest}/{phase}/{shard}"] = process
         return {name: found[name] for name in sorted(found) if self._may_be_hit(name)}
 

@@ -19,8 +19,8 @@ from pathlib import Path
 run, phase = Path(sys.argv[1]), sys.argv[2]
 task = int(os.environ["SLURM_ARRAY_TASK_ID"])
 shard = task
-if "--map" in sys.argv:
-    shard = int(Path(sys.argv[sys.argv.index("--map") + 1]).read_text().split()[int(sys.argv[-1]) + task])
+if sys.argv[3]:
+    shard = int(Path(sys.argv[3]).read_text().split()[int(sys.argv[4]) + task])
 seen = run / "seen" / phase
 seen.mkdir(parents=True, exist_ok=True)
 starts = seen / f"{shard}.starts"
@@ -83,11 +83,10 @@ def planned(folder: Path, *plans: Plan, site: str = "{}\n", behaviour: Mapping[i
     (folder / "plan" / "run.json").write_text(json.dumps(overview))
     (folder / "plan" / "site.yaml").write_text(site)
     if behaviour is not None:
-        package = folder / "plan" / "code" / "quintet" / "shard" / "commands"
+        package = folder / "plan" / "code" / "quintet" / "shard"
         package.mkdir(parents=True)
-        for init in (package / "__init__.py", package.parent / "__init__.py"):
-            init.touch()
-        (package / "shard.py").write_text(SHARD)
+        (package / "__init__.py").touch()
+        (package / "array_element.py").write_text(SHARD)
         (folder / "behaviour").mkdir()
         for shard, words in behaviour.items():
             (folder / "behaviour" / str(shard)).write_text(words)
