@@ -122,18 +122,17 @@ def test_text_or_a_foreign_database_under_the_name_is_told_and_set_aside(whole: 
 def test_a_holder_killed_in_a_transaction_leaves_the_last_commit(whole: Run, run: Run) -> None:
     expected, log = truth(whole), run.path / "held"
 
-    def hold() -> None:
-        with store_of(run)._transaction() as connection:
-            connection.execute("UPDATE trials SET state = 'FAIL'")
-            connection.execute("PRAGMA cache_size = 1")
-            connection.execute("DELETE FROM trial_params")
-            log.touch()
-            os.read(os.pipe()[0], 1)
+    def hold(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE trials SET state = 'FAIL'")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("DELETE FROM trial_params")
+        log.touch()
+        os.read(os.pipe()[0], 1)
 
     for _ in range(3):
-        pid = forked(hold)
+        pid = forked(lambda: store_of(run)._transact(hold))
         while not log.exists():
-            continue
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the holder ended"
         kill(pid)
         log.unlink()
         assert truth(run) == expected
