@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -132,7 +131,7 @@ def check_stores(run: Run) -> Iterator[Check]:
         except QuintetError as error:
             yield warn(name, str(error), "look again later")
             continue
-        except (sqlite3.Error, OSError) as error:
+        except (OSError, *table.UNREADABLE) as error:
             yield fail(name, str(error), advice)
             continue
         yield fail(name, "; ".join(findings[:3]), advice) if findings else passed(name, "quick_check ok")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
@@ -36,7 +35,7 @@ def trials_of(run: Run, plan: Plan, files: Sequence[Found]) -> Trials:
                     table.trial_count(connection, state) for state in ("COMPLETE", "FAIL", "RUNNING")
                 )
             return Trials(complete, failed, running, wanted, True)
-        except (QuintetError, sqlite3.Error, OSError):
+        except (QuintetError, OSError, *table.UNREADABLE):
             pass
     failed = sum(map(is_failure, files))
     return Trials(len(files) - failed, failed, 0, wanted, told=not files and not path.exists())

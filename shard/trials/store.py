@@ -197,7 +197,7 @@ class TrialStore:
             try:
                 with closing(table.connect(self.path)) as source, closing(sqlite3.connect(fresh)) as copy:
                     source.backup(copy)
-            except (FileNotFoundError, sqlite3.Error) as error:
+            except (FileNotFoundError, *table.UNREADABLE) as error:
                 if not self.path.exists():
                     return
                 raise table.named_error(self.path, error) from error
