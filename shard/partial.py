@@ -200,8 +200,10 @@ def build_from(
 
 def write_meta(file: h5py.File, meta: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     """Write the group `/meta`: provenance as one JSON attribute, and datasets."""
-    group = file.require_group("meta")
-    group.attrs["provenance"] = json.dumps(meta, sort_keys=True)
+    import numpy as np
+
+    # Of fixed length: HDF5 keeps others in a heap of 4 kB, and loops where the heap is broken.
+    file.require_group("meta").attrs["provenance"] = np.bytes_(json.dumps(meta, sort_keys=True).encode())
     for name, value in sorted(arrays.items()):
         write_dataset(file, f"meta/{name}", array_of(value))
 
