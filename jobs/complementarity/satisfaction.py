@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .client import initial_memory, utility_matrix
 from .params import MEMORY_SIZE, Params
-from .reference import initial_memory, utility_matrix
 from .summation import recency_weights
 from .trajectories import Trajectories
 

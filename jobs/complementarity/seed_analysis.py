@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from .client import utility_matrix
 from .octants import COMPLEMENT, COMPLEMENTARITY_DISTANCE
-from .reference import utility_matrix
 from .simulation import CATEGORIES
 from .trajectories import Trajectories
 

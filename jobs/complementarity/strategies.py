@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from .client import Client
 from .octants import COMPLEMENT
 from .params import Params
 from .summation import pairwise_sum
-
-if TYPE_CHECKING:
-    from .reference import Client
 
 BUILDING, CLIMBING, CONSOLIDATING = "building", "climbing", "consolidating"
 FIRST_STRATEGIC_SESSION = 10

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 from .config import RunConfig
 from .steering import PersonaVectors, Steering
-from .voice import placebo_map
+from .traits import TRAITS
 
 if TYPE_CHECKING:
     from .backend import Backend
+
+DOSED_ARMS = ("targeted", "placebo", "random", "hybrid")
+
+
+def placebo_map(seed: int) -> dict[str, str]:
+    """Return the trait whose vector each trait gets in the arm `placebo`: a seeded derangement."""
+    generator = random.Random(seed)
+    shuffled = list(TRAITS)
+    while any(a == b for a, b in zip(TRAITS, shuffled, strict=True)):
+        generator.shuffle(shuffled)
+    return dict(zip(TRAITS, shuffled, strict=True))
 
 
 def steering_of(config: RunConfig, backend: Backend, vectors: PersonaVectors | None = None) -> Steering:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .arms import DOSED_ARMS, placebo_map, steering_of
 from .config import RunConfig
 from .mock import MockBackend
 from .requests import Request
@@ -17,17 +17,6 @@ from .vocabulary import KINDS
 
 if TYPE_CHECKING:
     from .backend import Backend
-
-DOSED_ARMS = ("targeted", "placebo", "random", "hybrid")
-
-
-def placebo_map(seed: int) -> dict[str, str]:
-    """Return the trait whose vector each trait gets in the arm `placebo`: a seeded derangement."""
-    generator = random.Random(seed)
-    shuffled = list(TRAITS)
-    while any(a == b for a, b in zip(TRAITS, shuffled, strict=True)):
-        generator.shuffle(shuffled)
-    return dict(zip(TRAITS, shuffled, strict=True))
 
 
 class Voice:
@@ -87,8 +76,6 @@ class Voice:
     def steering(self) -> Any:
         """The steering of the run's arm; None where nothing is added."""
         if self._steering is None and not self.is_mock and self.config.arm in DOSED_ARMS:
-            from .arms import steering_of
-
             self._steering = steering_of(self.config, self.backend, self._vectors)
         return self._steering
 

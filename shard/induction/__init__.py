@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...jobs.induction.config import Config
 from .commands import COMMANDS, OUTPUTS, PACKAGED_INPUTS, TOOLS, from_flags, outcome
-from .table import phases
-from .worlds import resolved
+from .table import exact_phases
+from .worlds import with_worlds
 
 if TYPE_CHECKING:
     from ..context import Context
-    from ..phases import Work
+    from ..phases import Phase, Work
 
 __all__ = [
     "COMMANDS",
@@ -35,6 +35,29 @@ __all__ = [
     "resolved",
     "start",
 ]
+
+
+def resolved(config: Config) -> Config:
+    """Freeze what the worlds' files say; in mode neural also count their states. What cannot be served: exit 2."""
+    frozen = with_worlds(config)
+    if config.mode == "neural":
+        from .neural_planning import counted
+
+        return counted(frozen)
+    return frozen
+
+
+def phases(config: Config) -> tuple[Phase, ...]:
+    """Return the table of phases."""
+    if config.mode == "slab":
+        from .slab_table import slab_phases
+
+        return slab_phases(config)
+    if config.mode == "neural":
+        from .neural_table import neural_phases
+
+        return neural_phases(config)
+    return exact_phases(config)
 
 
 def late_units(context: Context) -> int:

@@ -1,7 +1,7 @@
-"""The table of phases of each mode, and the arrays of their partials.
+"""The phases of the modes solve and sweep, and the arrays of their partials.
 
 In a run of several worlds arrays are as wide as the largest world's; what a smaller one leaves free is NaN (0 in
-integers). `STORED` gives the widest of the storage types that problems ask for, which holds the others exactly.
+integers). `stored_dtype` gives the widest of the storage types that problems ask for, which holds the others exactly.
 """
 
 from __future__ import annotations
@@ -150,16 +150,8 @@ def stored_dtype(names: list[str]) -> str:
     return f"f{max(STORAGE_BYTES[name] for name in names)}"
 
 
-def phases(config: Config) -> tuple[Phase, ...]:
-    """Return the table of phases."""
-    if config.mode == "slab":
-        from .slab_table import slab_phases
-
-        return slab_phases(config)
-    if config.mode == "neural":
-        from .neural_table import neural_phases
-
-        return neural_phases(config)
+def exact_phases(config: Config) -> tuple[Phase, ...]:
+    """Return the phases of modes solve and sweep."""
     return (build_phase(config), sweep_phase(config) if config.mode == "sweep" else solve_phase(config))
 
 

@@ -44,7 +44,7 @@ def read_world(name: str | None, **choices: Any) -> World:
         raise QuintetError(Exit.USAGE, str(error)) from None
 
 
-def resolved(config: Config) -> Config:
+def with_worlds(config: Config) -> Config:
     """Read every world and freeze its content; refuse what no world of the run can serve: exit 2."""
     checked_spill_folder(config.spill_dir, config.allow_tmpfs)
     worlds: list[FrozenWorld] = []
@@ -70,12 +70,7 @@ def resolved(config: Config) -> Config:
     elif config.mode == "slab":
         horizon = config.max_steps or thawed(worlds[0]).max_steps
         worlds = [worlds[0].model_copy(update={"max_steps": horizon})]
-    found = config.model_copy(update={"worlds": tuple(worlds), "world_of": tuple(numbers)})
-    if config.mode == "neural":
-        from .neural_planning import counted
-
-        return counted(found)
-    return found
+    return config.model_copy(update={"worlds": tuple(worlds), "world_of": tuple(numbers)})
 
 
 def problems_of(config: Config) -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from quintet.jobs.complementarity import PairBatch, Params, simulate_pairs
 from quintet.jobs.complementarity.accumulators import accumulate, unit_payload
 from quintet.jobs.complementarity.aggregate import Aggregate
+from quintet.jobs.complementarity.client import utility_matrix
 from quintet.jobs.complementarity.layout import FORK_OFFSETS, Layout, row_datasets, row_starts
 from quintet.jobs.complementarity.moments import WelfordMoments, empty_welford, summed, tree_combined
-from quintet.jobs.complementarity.reference import simulate_pair, utility_matrix
+from quintet.jobs.complementarity.reference import simulate_pair
 from quintet.jobs.complementarity.satisfaction import satisfaction_percentiles
 from quintet.jobs.complementarity.tracker import METRICS, SATISFACTION, metric_trajectory
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from quintet.jobs.complementarity import Params, objective, reference, simulate_pairs
+from quintet.jobs.complementarity.client import Client, utility_matrix
 from quintet.jobs.complementarity.kernel import run_client
 from quintet.jobs.complementarity.params import MECHANISMS, PATTERNS, U_MATRICES
 from quintet.jobs.complementarity.simulation import simulate_batch
@@ -114,7 +115,7 @@ def test_kernel_equals_the_plain_program_where_seeding_is_aborted_again_and_agai
         seed = int(rng.integers(2**32))
         check_against_twin(params, [seed], params.max_sessions, True)
         therapist = V2(params, params.max_sessions)
-        reference.run_therapy(reference.Client(params, seed, reference.utility_matrix(seed, None)), therapist)
+        reference.run_therapy(Client(params, seed, utility_matrix(seed, None)), therapist)
         gave_up += len(therapist.failed) >= 3
     assert gave_up >= 3
 
@@ -158,7 +159,7 @@ def test_nine_sessions_are_complementary_unless_the_client_starts_above_the_thre
     for params in typical:
         batch = simulate_pairs(params, range(200), trajectories=True)
         for i, seed in enumerate(batch.seeds):
-            u = np.array(reference.utility_matrix(int(seed), None))
+            u = np.array(utility_matrix(int(seed), None))
             if batch.initial_rs[i] < u.min() + params.threshold * (u.max() - u.min()):
                 assert not 0 < batch.fork_session[i] < 10
     assert (batch.fork_session > 0).any()
@@ -232,7 +233,7 @@ def test_baseline_is_blind_to_the_unit_of_utility(mechanism: str) -> None:
     params = random_params(np.random.default_rng(11), mechanism=mechanism, u_matrix=None, max_sessions=100)
     doubled = params.model_copy(update={"entropy": 2.0 * params.entropy})
     for seed in range(20):
-        u = np.array(reference.utility_matrix(seed, None))
+        u = np.array(utility_matrix(seed, None))
         assert_array_equal(run_client(params, seed, u), run_client(doubled, seed, 2.0 * u))
 
 

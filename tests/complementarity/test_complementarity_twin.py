@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from quintet.jobs.complementarity import Params, reference
+from quintet.jobs.complementarity.client import initial_memory, utility_matrix
 from quintet.jobs.complementarity.params import PATTERNS
 
 from .golden_files import THERAPISTS, digits, golden, settings_of
@@ -75,9 +76,9 @@ def check_objective(name: str, n_seeds: int) -> None:
 
 @pytest.mark.parametrize("entry", golden("rng_and_inputs")["seeds"], ids=lambda entry: str(entry["seed"]))
 def test_twin_s_matrix_and_memories_are_the_reference_s(entry: dict[str, Any]) -> None:
-    assert_allclose(reference.utility_matrix(entry["seed"], None), entry["u_matrix"], rtol=TIGHT)
+    assert_allclose(utility_matrix(entry["seed"], None), entry["u_matrix"], rtol=TIGHT)
     for pattern in PATTERNS:
-        client, therapist = np.array(reference.initial_memory(entry["seed"], pattern)).T
+        client, therapist = np.array(initial_memory(entry["seed"], pattern)).T
         assert_array_equal(client, digits(entry["memory"][pattern]["client"]))
         assert_array_equal(therapist, digits(entry["memory"][pattern]["therapist"]))
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from quintet.jobs.complementarity import search_analysis, seed_analysis
+from quintet.jobs.complementarity.client import utility_matrix
 from quintet.jobs.complementarity.config_view import config_view
 from quintet.jobs.complementarity.params import Params
-from quintet.jobs.complementarity.reference import utility_matrix
 from quintet.jobs.complementarity.statistics import (
     bootstrap_band,
     fisher_p,

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from quintet.jobs.society import PersonaVectors, RunConfig, Steering, load_contrast_items, steer
-from quintet.jobs.society.arms import steering_of
-from quintet.jobs.society.voice import placebo_map
+from quintet.jobs.society.arms import placebo_map, steering_of
 
 from .golden_files import golden
 

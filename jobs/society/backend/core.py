@@ -98,9 +98,11 @@ class Backend:
     @property
     def module(self) -> Any:
         """The model as a transformers module, sharing the engine's weights where it can."""
-        from .modules import module_of
+        from .modules import shared_module
 
-        return module_of(self)
+        if getattr(self.engine, "module", None) is None:
+            self.engine.module = shared_module(self.engine, self.folder)
+        return self.engine.module
 
     def prompt(self, user: str, system: str = INTERVIEW_SYSTEM) -> list[int]:
         """Return the ids of a chat up to the newline of the assistant's header."""

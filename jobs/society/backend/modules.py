@@ -9,12 +9,9 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from .engine import LlamaEngine
-
-if TYPE_CHECKING:
-    from .core import Backend
 
 
 def quietly() -> None:
@@ -122,16 +119,6 @@ def load_module(folder: Path, dtype: Any, place: str, quantization: str = "none"
     if caps is None and quantization == "none":
         cast("Any", module).to("cpu" if place.startswith("cpu") else place)
     return module.eval()
-
-
-def module_of(backend: Backend) -> Any:
-    """Return the transformers module of a back end; that of the fused engine shares its weights."""
-    engine = backend.engine
-    known = getattr(engine, "module", None)
-    if known is not None:
-        return known
-    engine.module = shared_module(engine, backend.folder)
-    return engine.module
 
 
 def shared_module(engine: LlamaEngine, folder: Path | None) -> Any:
