@@ -244,7 +244,7 @@ def calibration() -> float:
     return min(times)
 
 
-def whole_unit(split: Split, network: str) -> tuple[float, float, float]:
+def whole_unit(network: str) -> tuple[float, float, float]:
     """CPU seconds of one unit, from two epochs of it, its epochs, and the peak memory of such a process in MB."""
     program = (
         "import sys, json, time, re, numpy as np\n"
@@ -331,7 +331,7 @@ def main() -> None:
                 f"  {name:32} {seconds * 1e3:8.3f} ms {1 / seconds:8.0f} steps/s {base / seconds:6.1f}x"
                 f" {workers / seconds:6.1f}x of 4 workers"
             )
-        unit, epochs, memory = whole_unit(split, network)
+        unit, epochs, memory = whole_unit(network)
         print(
             f"  one unit ({epochs} epochs): {unit:.1f} CPU s; 210 units: {unit * 210 / 3600:.2f} core-hours;"
             f" peak memory {memory:.0f} MB"

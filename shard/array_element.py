@@ -125,7 +125,7 @@ def check_code(plan: Plan, allowed: bool) -> None:
     print(message, file=sys.stderr)
 
 
-def work_on(run: Run, plan: Plan, shard: int, element: Element, blocks: tuple[int, int]) -> Exit:
+def work_on(run: Run, plan: Plan, element: Element, blocks: tuple[int, int]) -> Exit:
     """Do the work of an element that is not finished yet."""
     for name in plan.after:
         verified_result(run, name)
@@ -182,7 +182,7 @@ def attempt_shard(run: Run, phase: str, shard: int, drift: bool = False, keep_lo
         attempt.start(shard=shard, lo=own[0], hi=own[1], inputs=inputs)
         started = True
         with node_local():
-            code = work_on(run, plan, shard, element, own)
+            code = work_on(run, plan, element, own)
         reason = stop.reason
         return code
     except Exception as error:

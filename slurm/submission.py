@@ -166,7 +166,7 @@ class Chain:
         missing = () if merged else unfinished(self._run, plan, inputs)
         self.outcome.missing += len(missing)
         if blocked or not chosen:
-            self._leave(plan, merges, len(missing), blocked)
+            self._leave(plan, merges, blocked)
             return
         lacking = [shard for shard in missing if shard not in running]
         lacking, memory, held = self._judged(plan, lacking, inputs)
@@ -204,7 +204,7 @@ class Chain:
             job: state for job, state in merges.items() if state != "PENDING"
         }
 
-    def _leave(self, plan: Plan, merges: Mapping[str, str], missing: int, blocked: bool) -> None:
+    def _leave(self, plan: Plan, merges: Mapping[str, str], blocked: bool) -> None:
         """Pass over a phase that was not asked for, or cannot follow what stands before it."""
         if merges and not blocked:
             self._gates[plan.phase] = list(merges)[-1]

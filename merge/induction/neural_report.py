@@ -122,7 +122,7 @@ def neural_report(
         for problem in problems[:MOST_PROBLEMS]
         if problem.all
     ]
-    sections += [_cost(problems, figures, costs), _limits(problems), _run(facts)]
+    sections += [_cost(figures, costs), _limits(problems), _run(facts)]
     return Report(TITLE, tuple(sections), stamp)
 
 
@@ -382,9 +382,7 @@ def _captions(problem: FittedProblem) -> dict[str, str]:
     }
 
 
-def _cost(
-    problems: Sequence[FittedProblem], figures: Mapping[str, SavedFigure], costs: Sequence[FittedCost]
-) -> Section:
+def _cost(figures: Mapping[str, SavedFigure], costs: Sequence[FittedCost]) -> Section:
     rows = []
     for cost in costs:
         states = f"{cost.states:,}" if cost.is_counted else f"more than {cost.states:,}"

@@ -98,7 +98,7 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         logged_level(result),
         hook_level(name, evidence),
         held_out_level(name, evidence),
-        behaviour_level(result, frames["contrasts"]),
+        behaviour_level(frames["contrasts"]),
     ]
     write_summary(tables / "summary.json", result, frames, evidence, levels, origins, stamp or None)
     for form in context.config.logging.export:

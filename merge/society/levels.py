@@ -72,7 +72,7 @@ def held_out_level(model_name: str, evidence: VectorEvidence | None) -> Level:
     return Level(name, "PASS", f"{len(evidence.directions)} directions")
 
 
-def behaviour_level(result: Result, contrasts: pd.DataFrame) -> Level:
+def behaviour_level(contrasts: pd.DataFrame) -> Level:
     """Level 4: behaviour of targeted residents differs from placebo or none, and from dose 0."""
     name = "Behaviour differs between targeted and placebo or disabled"
     if contrasts.empty or not (contrasts["arm"] == "targeted").any():

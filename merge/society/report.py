@@ -66,7 +66,7 @@ def study_report(
     sections = [question(result)]
     if result.blank:
         sections.append(Section("The answer in brief", "No unit is finished, so there is nothing to report yet."))
-        return Report(TITLE, (*sections, run_section(result, facts)), stamp)
+        return Report(TITLE, (*sections, run_section(facts)), stamp)
     sections.append(answer(result, tables))
     if result.dosed_traits:
         sections += [
@@ -78,7 +78,7 @@ def study_report(
     sections += [arms(result, tables["contrasts"], figures), activity(figures)]
     if evidence is not None:
         sections.append(directions(evidence))
-    sections += [verification(levels), limits(result), costs(result, figures), run_section(result, facts)]
+    sections += [verification(levels), limits(result), costs(result, figures), run_section(facts)]
     return Report(TITLE, tuple(sections), stamp)
 
 
@@ -428,7 +428,7 @@ def costs(result: Result, figures: Mapping[str, SavedFigure]) -> Section:
     return Section("What it cost", text, shown(figures, {"throughput": "Decisions per CPU second."}))
 
 
-def run_section(result: Result, facts: Mapping[str, Any]) -> Section:
+def run_section(facts: Mapping[str, Any]) -> Section:
     """List what the report was made from."""
     rows = [(key.replace("_", " "), value) for key, value in facts.items() if value is not None]
     return Section("This run", markdown_table(("", ""), rows))

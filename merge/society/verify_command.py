@@ -28,7 +28,7 @@ def further_levels(path: Path) -> list[Level]:
     if context.run.merged("simulate").is_file():
         with context.result("simulate") as file:
             result = result_from(file, context.config)
-        levels.append(behaviour_level(result, contrast_table(result)))
+        levels.append(behaviour_level(contrast_table(result)))
     return levels
 
 

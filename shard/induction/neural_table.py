@@ -214,7 +214,7 @@ def level_datasets() -> tuple[Dataset, ...]:
     )
 
 
-def check_datasets(config: Config, shape: Shape) -> tuple[Dataset, ...]:
+def check_datasets(shape: Shape) -> tuple[Dataset, ...]:
     """Return what a check holds."""
     return (
         Dataset("rows/status", "i1"),
@@ -263,7 +263,7 @@ def check_phase(config: Config) -> Phase:
         after=after,
         inputs=inputs,
         reads=CHECK_READS,
-        datasets=check_datasets(config, shape_of(config)),
+        datasets=check_datasets(shape_of(config)),
         resources=Resources(
             mem_mb=int(1500 + 3 * size / 1e6 * len(neural.seed_list) + 1.7e-3 * states),
             seconds_per_unit=round((expanded + 2 * states) / ROWS_PER_S + 2.0, 1),

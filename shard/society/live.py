@@ -133,12 +133,12 @@ class LiveView:
         events = int((columns["encounters/tick"] == tick).sum())
         lines = [self._rule(), f"TICK {tick} | {events} events scheduled", self._rule()]
         for row in rows:
-            lines += self._action_lines(columns, row, texts[row], simulation)
+            lines += self._action_lines(columns, row, texts[row])
         if tick == 0 and simulation.tick == 1:
             self._warn_of_duplicates(simulation.commonest_prompt)
         return [*lines, "", f"  ⏱  Tick completed in {self._paint(f'{seconds:.2f}s', YELLOW)}", ""]
 
-    def _action_lines(self, columns: Any, row: int, text: str, simulation: Simulation) -> list[str]:
+    def _action_lines(self, columns: Any, row: int, text: str) -> list[str]:
         kind, place = (int(columns[f"actions/{name}"][row]) for name in ("action", "place_after"))
         before = int(columns["actions/place"][row])
         success = int(columns["actions/outcome"][row]) == 0
