@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from .attempts import SLURM_VARIABLES
 from .errors import Exit, QuintetError
 from .run import Run
 
@@ -24,12 +25,7 @@ RUNTIMES = ("apptainer", "singularity")
 GPU_OPTIONS = {"nvidia": "--nv", "amd": "--rocm"}
 # What of the environment outside a process in the image may see, besides QUINTET_…
 PASSED = (
-    "SLURM_ARRAY_JOB_ID",
-    "SLURM_ARRAY_TASK_ID",
-    "SLURM_JOB_ID",
-    "SLURM_RESTART_COUNT",
-    "SLURMD_NODENAME",
-    "SLURM_JOB_PARTITION",
+    *SLURM_VARIABLES,
     "SLURM_CPUS_PER_TASK",
     "SLURM_JOB_END_TIME",
     "CUDA_VISIBLE_DEVICES",
