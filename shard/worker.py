@@ -163,7 +163,8 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
 def forget_lost_trials(element: Element, store: TrialStore) -> bool:
     """Let a search forget the trials whose partials are lost or damaged; return whether there was one.
 
-    The partials are the truth: the database is set aside, and made again from those that stand.
+    The partials are the truth: the database is set aside, and made again from those that stand. A damaged one stays
+    under its name, so that it is known to be lacking until its trial is published again.
     """
     run, plan, lost = element.run, element.plan, False
     for trial in store.finished():
@@ -175,7 +176,6 @@ def forget_lost_trials(element: Element, store: TrialStore) -> bool:
         if found.reason is None:
             continue
         print(f"{path.name}: {found.reason} {found.detail}; the trial is computed again", file=sys.stderr)
-        set_aside(path, element.quarantine)
         lost = True
     if lost:
         with suppress(FileNotFoundError):  # another worker was quicker

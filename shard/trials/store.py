@@ -324,7 +324,7 @@ class TrialStore:
         left = [number for number, state, _ in still_open if state == "WAITING"]
         number = left[0] if left else table.next_number(connection)
         running = len(still_open) - len(left)
-        if not left and complete >= self._spec.n_trials:
+        if not left and not running and complete >= self._spec.n_trials:
             return "done"
         if (not left and complete + running >= self._spec.n_trials) or self._blocked(connection, number):
             return "wait"

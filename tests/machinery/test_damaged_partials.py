@@ -335,9 +335,12 @@ def test_a_damaged_failed_trial_is_lacking_although_enough_are_complete(tmp_path
         if killed:
             with staged(pause=5.0):
                 pid = element(run, "search", 0)
-                while run.trial_file("search", 2).exists() or not list(run.path.glob("store/leases/search/*")):
+                while not list(run.path.glob("store/leases/search/*")):
                     continue
                 kill(pid)
+            with pytest.raises(QuintetError) as refused:
+                merge_run(run, "search", Request(), lambda line: None)
+            assert refused.value.code in REFUSED
         finish(run, "search")
         assert merged_payload(run, "search") == expected
 
