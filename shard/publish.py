@@ -191,12 +191,14 @@ def publish(final: Path, content: bytes, card: Card, quarantine: Path) -> Outcom
 
 
 def same_work(one: Card, other: Card) -> bool:
-    """Whether two cards are of the same blocks of the same configuration and inputs."""
-    return (one.study, one.phase, one.lo, one.hi, one.cfg, one.inp) == (
+    """Whether two cards are of the same blocks and units of the same shard, configuration and inputs."""
+    return (one.study, one.phase, one.shard, one.lo, one.hi, one.units, one.cfg, one.inp) == (
         other.study,
         other.phase,
+        other.shard,
         other.lo,
         other.hi,
+        other.units,
         other.cfg,
         other.inp,
     )

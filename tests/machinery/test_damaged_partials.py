@@ -22,7 +22,7 @@ from quintet.shard.errors import QuintetError
 from quintet.shard.missing import missing_of
 from quintet.shard.partial import CARD_BYTES, Card, build, read_arrays, read_card
 from quintet.shard.run import Run
-from quintet.shard.scan import scan_map, scan_trials
+from quintet.shard.scan import examine, scan_map, scan_trials
 from quintet.shard.verify import verify_phase
 from quintet.slurm.submission import Wishes, submit
 
@@ -317,6 +317,17 @@ def test_a_hostile_trial_stops_no_worker_and_is_made_again(run: Run, quiet: dict
         run_command(verify_command, [str(run.path), "search", "--quarantine"])
     finish(run, "search", 1)
     assert all(found.reason is None for found in scan_trials(run, run.plan("search"), card.inp))
+    assert merged_payload(run, "search") == quiet["search"]
+
+
+@pytest.mark.parametrize("claim", [{"units": 7}, {"shard": 9}], ids=["units", "number"])
+def test_a_trial_whose_card_claims_otherwise_is_made_again(
+    run: Run, quiet: dict[str, str], claim: dict[str, object]
+) -> None:
+    path = run.trial_file("search", 2)
+    other_card(path, **claim)
+    finish(run, "search", 1)
+    assert examine(path, 2, run.plan("search"), read_card(path).inp, "fast", (2, 3)).reason is None
     assert merged_payload(run, "search") == quiet["search"]
 
 
