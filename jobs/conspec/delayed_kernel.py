@@ -2,7 +2,7 @@
 
 A lane is one row of integers (columns below) and one row of placements: the key cell of phases 0, 2, 4, 6, then six
 apple cells of phases 1, 3, 5, 7. A world is one table of a row per phase: duration, kind, start cell, door cell
-(or -1), then the 25 cells, 1 where a wall stands. `boards` holds the same walls with the door drawn, u1[phases, 25].
+(or -1), then what is drawn on each of the 25 cells: 0 nothing, 1 a wall, 7 the door.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ R, C, PHASE, FRAME, HELD, SUCCESS, TRUNCATED, OPEN, KEY_LIES, MILESTONES = range
 EATEN = 10  # frame in which each of six apples was eaten, -1 while it lies there
 N_COLUMNS = 16
 
-DURATION, KIND, START, DOOR, WALLS, N_PHASE_COLUMNS = 0, 1, 2, 3, 4, 29
+DURATION, KIND, START, DOOR, BOARD, N_PHASE_COLUMNS = 0, 1, 2, 3, 4, 29
 EXPLORE, DISTRACTOR, ROOM, REWARD = range(4)
 N_KEY_CELLS, N_APPLES, N_PLACEMENTS = 4, 6, 28
 APPLE_PAUSE = 20
 N_CELLS, N_CODES, N_ACTIONS = 25, 9, 4
-PLAYER, KEY_CODE, DOOR_CODE, APPLE = 2, 3, 7, 8
+WALL, PLAYER, KEY_CODE, DOOR_CODE, APPLE = 1, 2, 3, 7, 8
 REWARD_BIT = 7  # milestones: bit p the key of phase 2p, bit 7 the reward
 
 
@@ -47,11 +47,11 @@ def delayed_reset(phases, lane):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def delayed_view(phases, boards, placements, lane, codes):  # type: ignore[no-untyped-def]
+def delayed_view(phases, placements, lane, codes):  # type: ignore[no-untyped-def]
     """Write the board of a lane, u1[25]; later things are drawn over earlier ones, a door hides the player."""
     phase = lane[PHASE]
     for cell in range(N_CELLS):
-        codes[cell] = boards[phase, cell]
+        codes[cell] = phases[phase, BOARD + cell]
     kind, door = phases[phase, KIND], phases[phase, DOOR]
     if kind == DISTRACTOR:
         first = N_KEY_CELLS + N_APPLES * (phase // 2)
@@ -72,7 +72,7 @@ def delayed_transition(phases, placements, lane, action):  # type: ignore[no-unt
     r = lane[R] + (action == 1) - (action == 0)
     c = lane[C] + (action == 3) - (action == 2)
     cell = 5 * r + c
-    if 0 <= r < 5 and 0 <= c < 5 and not phases[phase, WALLS + cell] and (cell != door or lane[OPEN]):
+    if 0 <= r < 5 and 0 <= c < 5 and phases[phase, BOARD + cell] != WALL and (cell != door or lane[OPEN]):
         lane[R], lane[C] = r, c
     cell = 5 * lane[R] + lane[C]
     lane[FRAME] += 1
@@ -104,15 +104,15 @@ def delayed_transition(phases, placements, lane, action):  # type: ignore[no-unt
 
 
 @compiled_entry
-def reset_lanes(phases, boards, placements, lanes, codes):  # type: ignore[no-untyped-def]
+def reset_lanes(phases, placements, lanes, codes):  # type: ignore[no-untyped-def]
     """Reset every lane and write what it sees."""
     for n in range(len(lanes)):
         delayed_reset(phases, lanes[n])
-        delayed_view(phases, boards, placements[n], lanes[n], codes[n])
+        delayed_view(phases, placements[n], lanes[n], codes[n])
 
 
 @compiled_entry
-def step_lanes(phases, boards, placements, lanes, actions, codes, reward, cut):  # type: ignore[no-untyped-def]
+def step_lanes(phases, placements, lanes, actions, codes, reward, cut):  # type: ignore[no-untyped-def]
     """Step every lane that has not ended; return the first of them with an action outside 0..3, or -1."""
     for n in range(len(lanes)):
         if (actions[n] < 0 or actions[n] >= N_ACTIONS) and not lanes[n, TRUNCATED]:
@@ -122,6 +122,6 @@ def step_lanes(phases, boards, placements, lanes, actions, codes, reward, cut): 
         reward[n] = 0.0
         if not lane[TRUNCATED]:
             reward[n] = delayed_transition(phases, placements[n], lane, actions[n])
-        delayed_view(phases, boards, placements[n], lane, codes[n])
+        delayed_view(phases, placements[n], lane, codes[n])
         cut[n] = lane[TRUNCATED] != 0
     return -1

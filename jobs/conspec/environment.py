@@ -89,17 +89,10 @@ def phase_table(name: str) -> NDArray[np.int64]:
         row[dk.START] = 5 * phase.start[0] + phase.start[1]
         row[dk.DOOR] = -1 if phase.door is None else 5 * phase.door[0] + phase.door[1]
         for r, c in phase.walls:
-            row[dk.WALLS + 5 * r + c] = 1
+            row[dk.BOARD + 5 * r + c] = dk.WALL
+        if phase.door is not None:
+            row[dk.BOARD + row[dk.DOOR]] = dk.DOOR_CODE
     return table
-
-
-def drawn_boards(phases: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return walls and doors of each phase as they are seen, u1[phases, 25]."""
-    boards = phases[:, dk.WALLS :].astype(np.uint8)
-    for board, door in zip(boards, phases[:, dk.DOOR], strict=True):
-        if door >= 0:
-            board[door] = dk.DOOR_CODE
-    return boards
 
 
 class VectorEnv(ABC):
@@ -225,7 +218,6 @@ class DelayedVectorEnv(VectorEnv):
     def __init__(self, world: str, num_envs: int, seed: int | SeedSequence) -> None:
         self.world, self.num_envs = world, num_envs
         self.phases, self.phase_table = delayed_world(world), phase_table(world)
-        self.boards = drawn_boards(self.phase_table)
         self.n_cells, self.n_codes, self.n_actions = dk.N_CELLS, dk.N_CODES, dk.N_ACTIONS
         self.max_steps = int(self.phase_table[:, dk.DURATION].sum())
         self.lanes = np.zeros((num_envs, dk.N_COLUMNS), np.int64)
@@ -243,7 +235,7 @@ class DelayedVectorEnv(VectorEnv):
         else:
             self.placements = given(self.phases, layout, self.num_envs)
         codes = np.empty((self.num_envs, dk.N_CELLS), np.uint8)
-        dk.reset_lanes(self.phase_table, self.boards, self.placements, self.lanes, codes)
+        dk.reset_lanes(self.phase_table, self.placements, self.lanes, codes)
         self._is_reset = True
         return codes
 
@@ -252,8 +244,7 @@ class DelayedVectorEnv(VectorEnv):
         chosen, n = self._checked(actions), self.num_envs
         codes, reward = np.empty((n, dk.N_CELLS), np.uint8), np.empty(n)
         cut = np.empty(n, np.bool_)
-        placed, lanes = self.placements, self.lanes
-        wrong = dk.step_lanes(self.phase_table, self.boards, placed, lanes, chosen, codes, reward, cut)
+        wrong = dk.step_lanes(self.phase_table, self.placements, self.lanes, chosen, codes, reward, cut)
         if wrong >= 0:
             self._refuse(chosen, wrong)
         return codes, reward, np.zeros(n, np.bool_), cut

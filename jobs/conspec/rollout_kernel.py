@@ -28,7 +28,6 @@ class World(NamedTuple):
     views: Any
     rewards: Any
     phases: Any
-    boards: Any
     placements: Any
     lanes: Any
     owed: Any
@@ -72,7 +71,7 @@ def look(world, n, codes):  # type: ignore[no-untyped-def]
     if world.family == GRID:
         gk.grid_view(world.facts, world.views, world.lanes[n], codes)
     else:
-        dk.delayed_view(world.phases, world.boards, world.placements[n], world.lanes[n], codes)
+        dk.delayed_view(world.phases, world.placements[n], world.lanes[n], codes)
 
 
 @compiled

@@ -65,15 +65,14 @@ class Sampler:
             facts, kinds, views, rewards = env.tables
             lanes, owed = np.zeros((n, gk.N_COLUMNS), np.int64), np.zeros(n)
             gk.reset_lanes(facts, views, lanes, owed, np.empty((n, gk.VIEW), np.uint8))
-            none = np.zeros((0, dk.N_PHASE_COLUMNS), np.int64)
-            boards, placements = np.zeros((0, dk.N_CELLS), np.uint8), np.zeros((0, N_PLACEMENTS), np.int64)
-            return World(GRID, facts, kinds, views, rewards, none, boards, placements, lanes, owed)
+            phases, placements = np.zeros((0, dk.N_PHASE_COLUMNS), np.int64), np.zeros((0, N_PLACEMENTS), np.int64)
+            return World(GRID, facts, kinds, views, rewards, phases, placements, lanes, owed)
         assert isinstance(env, DelayedVectorEnv)
         lanes, placements = np.zeros((n, dk.N_COLUMNS), np.int64), drawn(env.phases, n, placer)
-        dk.reset_lanes(env.phase_table, env.boards, placements, lanes, np.empty((n, dk.N_CELLS), np.uint8))
+        dk.reset_lanes(env.phase_table, placements, lanes, np.empty((n, dk.N_CELLS), np.uint8))
         kinds, views = np.zeros(0, np.uint8), np.zeros((0, gk.VIEW), np.uint8)
         facts, rewards = np.zeros(0, np.int64), np.zeros(0)
-        return World(DELAYED, facts, kinds, views, rewards, env.phase_table, env.boards, placements, lanes, np.zeros(n))
+        return World(DELAYED, facts, kinds, views, rewards, env.phase_table, placements, lanes, np.zeros(n))
 
     def play(
         self,
