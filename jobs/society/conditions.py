@@ -100,13 +100,13 @@ def conditions(config: RunConfig) -> list[Condition]:
 def dose_changes(config: RunConfig, arm: str, trait: str, dose: float) -> dict[str, Any]:
     """Return what a single trait's dose changes: the others are 0 on average, the steered one does not scatter.
 
-    A dose within 1 is a coefficient. Beyond, the coefficient is its sign and the trait's gain its size, so that no
-    clipping cuts it and the other traits keep their scale.
+    A dose within 1 is a coefficient. Beyond, the coefficient is its sign and its size multiplies the trait's gain, so
+    that no clipping cuts it and the other traits keep their scale.
     """
     coefficient = max(-1.0, min(1.0, dose))
     gains = dict(config.steering.vector_norm)
     if abs(dose) > 1:
-        gains[trait] = abs(dose)
+        gains[trait] *= abs(dose)
     return {
         "steering": {
             "mode": arm,

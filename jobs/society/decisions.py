@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,7 @@ from .prompts import (
 from .requests import Request, Spoken, Turn, TurnResult, Vector
 from .streams import ACTION, TARGETS, uniform, uniforms
 from .tables import playbook
+from .traits import TRAITS
 from .utterances import clean_utterance
 from .vocabulary import (
     ARGUE,
@@ -50,6 +51,7 @@ from .vocabulary import (
 )
 
 if TYPE_CHECKING:
+    from .config import MetaSection
     from .simulation import Simulation
 
 _DESTINATION, _PEER = 0, 1
@@ -102,6 +104,22 @@ def gumbel_choice(scores: Vector, uniform_numbers: Vector, temperature: float) -
     return index, float(shifted[index] - math.log(np.exp(shifted).sum()))
 
 
+def reminders(role: str, section: MetaSection, book: Mapping[str, Any]) -> list[str]:
+    """Return what a resident of a role is reminded of, a line a tick in turn.
+
+    The goals of all come first; then the config's own reminders, else the playbook's hints and reminders for the role
+    and for everybody.
+    """
+    goals = [f"All of you want to {goal}." for goal in section.global_goals]
+    told = book["roles"].get(role, {})
+    lines = section.recurring_reminders or [
+        *told.get("hints", ()),
+        *told.get("reminders", ()),
+        *book.get("reminders", ()),
+    ]
+    return [*goals, *lines]
+
+
 class Decider:
     """The deciding phase of a simulation; it reads the simulation's state and changes none of it."""
 
@@ -117,11 +135,7 @@ class Decider:
         ]
         section = config.meta_orchestrator
         book = playbook(section.playbook_file)
-        self.reminders = list(section.recurring_reminders)
-        self.role_reminders = [
-            list(book["roles"].get(resident.role, {}).get("reminders", ())) for resident in simulation.residents
-        ]
-        self.goals = "; ".join(section.global_goals)
+        self.reminders = [reminders(resident.role, section, book) for resident in simulation.residents]
 
     def decide(
         self, encounters: list[tuple[int, tuple[int, ...]]], forced: frozenset[int], crowd: list[int]
@@ -288,9 +302,9 @@ class Decider:
         memories: tuple[str, ...] = ()
         if simulation.memories:
             query = " ".join(residents[resident].goals)
-            persona = residents[resident].persona
+            coefficients = dict(zip(TRAITS, simulation.coefficient_rows[resident], strict=True))
             found = simulation.memories[resident].top(
-                query, [PLACES[place]], persona, simulation.tick, simulation.config.memory.top_k
+                query, [PLACES[place]], coefficients, simulation.tick, simulation.config.memory.top_k
             )
             memories = tuple(shortened(event.text).rstrip(".") for event in found[:SHOWN_MEMORIES])
         preset = simulation.objectives.preset(resident)
@@ -300,7 +314,7 @@ class Decider:
             tuple(residents[peer].name for peer in members if peer != resident),
             tuple(f"{residents[who].name}: {shortened(text)}" for who, text in heard[-SHOWN_UTTERANCES:]),
             memories,
-            preset.description if preset else self.goals,
+            preset.description if preset else "",
             simulation.objectives.remaining(resident) if preset else 0,
             suggestion_phrase(*suggestion),
             self._reminder(resident),
@@ -309,7 +323,7 @@ class Decider:
     def _reminder(self, resident: int) -> str:
         if not self.simulation.config.meta_orchestrator.enabled:
             return ""
-        lines = self.reminders or self.role_reminders[resident]
+        lines = self.reminders[resident]
         return lines[self.simulation.tick % len(lines)] if lines else ""
 
     def _decision(

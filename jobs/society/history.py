@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .residents import Resident
+from .residents import Resident, resident_id
 from .scheduler import Encounter
+from .vocabulary import BROADCAST, PLACES
+from .world import BROADCAST_LIMIT
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ class History:
     final: FinalState | None = None
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     utterances: list[str] = field(default_factory=list)
+
+    @property
+    def noticeboard(self) -> list[tuple[int, str, str, str]]:
+        """Every broadcast of these ticks, in order: (tick, resident, place, text); the last five are the transcript."""
+        names = ("tick", "action", "resident", "place")
+        columns = (self.columns[f"actions/{name}"].tolist() for name in names)
+        return [
+            (tick, resident_id(resident), PLACES[place], text[:BROADCAST_LIMIT])
+            for tick, kind, resident, place, text in zip(*columns, self.utterances, strict=True)
+            if kind in BROADCAST and text
+        ]
 
     def record(self, values: dict[str, float]) -> None:
         """Append one tick's metrics."""

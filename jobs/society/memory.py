@@ -62,6 +62,12 @@ def hashed_embedding(text: str, size: int = 256) -> NDArray[np.float32]:
     for word in re.findall(r"\w+", text.lower()):
         number = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
         vector[number % size] += 1.0 if number >> 63 else -1.0
+    return _unit(vector)
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a vector at unit length; 0 stays 0."""
+    vector = np.asarray(vector, np.float32)
     norm = float(np.sqrt((vector * vector).sum(dtype=np.float64)))
     return vector / np.float32(norm) if norm > 0 else vector
 
@@ -86,7 +92,7 @@ class Memory:
     Args:
         scoring: how memories are matched with a query.
         capacity: how many memories are kept.
-        embed: text -> f4 vector of unit length; needed for `"embedding"`.
+        embed: text -> f4 vector; needed for `"embedding"`.
         memo: whether matches are kept while neither memories nor query change; the same memories are found without.
 
     Attributes:
@@ -142,7 +148,7 @@ class Memory:
             self._words.append(frozenset(event.text.lower().split()))
         else:
             assert self._embed is not None
-            vector = np.asarray(self._embed(event.text), np.float32)
+            vector = _unit(self._embed(event.text))
             if self._vectors is None:
                 self._vectors = np.zeros((16, len(vector)), np.float32)
             if count == len(self._vectors):
@@ -177,8 +183,10 @@ class Memory:
             near = frozenset(word for term in focus for word in term.lower().split())
             return np.array([len(wanted & words) + 0.25 * len(near & words) for words in self._words], float)
         assert self._embed is not None and self._vectors is not None
-        vector = np.asarray(self._embed(query), np.float32)
-        return 2.0 * np.einsum("ij,j->i", self._vectors[:count], vector, dtype=np.float64, casting="unsafe")
+        cosines = np.einsum(
+            "ij,j->i", self._vectors[:count], _unit(self._embed(query)), dtype=np.float64, casting="unsafe"
+        )
+        return 2.0 * cosines
 
     def top(
         self, query: str, focus: Sequence[str], coefficients: TraitMap, tick: int, k: int = 10

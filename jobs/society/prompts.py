@@ -40,7 +40,7 @@ OPENING = "I decide to"
 SHOWN_UTTERANCES = 3
 SHOWN_MEMORIES = 3
 _SHORT = 60
-_LABEL_THRESHOLD = 0.1
+_LABEL_THRESHOLD, _VERY = 0.1, 0.6
 
 CONTINUATIONS = {
     TALK: ' talk. I say: "',
@@ -71,20 +71,28 @@ def persona_words(persona: Sequence[float], form: str) -> str:
 
     Args:
         persona: coefficients in trait order.
-        form: `"none"`, `"labels"` (high extraversion) or `"description"` (outgoing, talkative and energetic).
+        form: `"none"`, `"labels"` (High extraversion, openness; low neuroticism.) or `"description"` (You are very
+            outgoing, imaginative, calm.); both keep a resident's block within its 50 tokens.
     """
-    if form == "none":
+    told = [(trait, value) for trait, value in zip(TRAITS, persona, strict=True) if abs(value) > _LABEL_THRESHOLD]
+    if form == "none" or not told:
         return ""
-    words = packaged_table("contrast_items.json")["persona_words"]
-    parts = []
-    for trait, value in zip(TRAITS, persona, strict=True):
-        if abs(value) > _LABEL_THRESHOLD:
-            level = "high" if value > 0 else "low"
-            strength = "very " if abs(value) > 0.6 else ""
-            parts.append(f"{level} {TRAIT_NAMES[trait]}" if form == "labels" else f"{strength}{words[trait][level]}")
-    if not parts:
-        return ""
-    return f" Your personality: {'; '.join(parts)}."
+    if form == "labels":
+        levels = {
+            "high": [trait for trait, value in told if value > 0],
+            "low": [trait for trait, value in told if value < 0],
+        }
+        words = "; ".join(
+            f"{level} {', '.join(TRAIT_NAMES[t] for t in traits)}" for level, traits in levels.items() if traits
+        )
+        return f" {words.capitalize()}."
+    return f" You are {', '.join(_adjective(trait, value) for trait, value in told)}."
+
+
+def _adjective(trait: str, value: float) -> str:
+    """Return the first word of a trait's description at a coefficient."""
+    description = packaged_table("contrast_items.json")["persona_words"][trait]["high" if value > 0 else "low"]
+    return f"{'very ' if abs(value) > _VERY else ''}{description.split(',')[0]}"
 
 
 def resident_block(resident: Resident, words: str = "") -> str:

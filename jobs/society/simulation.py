@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arms import DOSED_ARMS
 from .config import RunConfig
 from .decisions import Decider, Decision, Plan
 from .generator_state import restored, stored
@@ -31,7 +32,20 @@ from .residents import Resident, resident_id, sample_residents
 from .safety import review_utterance
 from .scheduler import Encounter, sample_encounters
 from .traits import TRAITS
-from .vocabulary import ARGUE, CITE, GIFT, KIND_NAMES, MOVE, OUTCOMES, PLACES, RESEARCH, SPOKEN, SUBMIT_REPORT, TALK
+from .vocabulary import (
+    ARGUE,
+    BROADCAST,
+    CITE,
+    GIFT,
+    KIND_NAMES,
+    MOVE,
+    OUTCOMES,
+    PLACES,
+    RESEARCH,
+    SPOKEN,
+    SUBMIT_REPORT,
+    TALK,
+)
 from .voice import Voice
 from .world import SUCCESS, World, effect_of
 
@@ -99,7 +113,7 @@ class Simulation:
         return [Memory(section.scoring, section.capacity, embed, memo=memo) for _ in self.residents]
 
     def _refresh_coefficients(self) -> None:
-        clip = self.config.safety.alpha_clip
+        clip = self.config.safety.alpha_clip if self.config.arm in DOSED_ARMS else 0.0
         self.effective = np.clip(self.personas + self.overrides, -clip, clip)
         self.doses = self.voice.logged_doses(self.effective)
         self.coefficient_rows = [tuple(row) for row in self.effective.tolist()]
@@ -210,7 +224,7 @@ class Simulation:
                     details["citations"].append((tick, resident, a))
                 elif kind == SUBMIT_REPORT:
                     details["grades"].append((tick, resident, a, b, a + 0.5 * b))
-                if kind in SPOKEN and decision.text:
+                if kind in BROADCAST and decision.text:
                     world.say(place, resident, decision.text)
         coefficients, doses = self.effective, self.doses
         acting = [record[3] for record in records]

@@ -100,7 +100,9 @@ KIND_INDEX = {name: index for index, name in enumerate(KIND_NAMES)}
     range(len(KINDS))
 )
 SPOKEN = (TALK, GIFT, ARGUE)
-"""Kinds whose text is speech that others hear."""
+"""Kinds whose text is speech."""
+BROADCAST = (*SPOKEN, WORK)
+"""Kinds whose text everybody in the room hears."""
 
 OUTCOMES = ("success", "fail")
 

@@ -67,7 +67,11 @@ def test_lock_that_keeps_nobody_apart_fails(tmp_path: Path, monkeypatch: pytest.
 def test_reader_that_sees_half_a_file_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(path: str, number: int, until: float) -> int:
         while time.monotonic() < until:
-            Path(path).write_bytes(bytes([65 + number]) * contest.RACE_BYTES)
+            with Path(path).open("wb") as stream:
+                stream.write(bytes([65 + number]) * (contest.RACE_BYTES // 2))
+                stream.flush()
+                time.sleep(0.001)
+                stream.write(bytes([65 + number]) * (contest.RACE_BYTES // 2))
         return 0
 
     monkeypatch.setattr(contest, "replace_often", careless)

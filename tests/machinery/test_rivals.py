@@ -61,9 +61,11 @@ def test_processes_on_one_shard_all_end_well_and_publish_one_partial(
 
 def test_processes_that_finish_at_the_same_instant_are_duplicates(quiet: dict[str, str], tmp_path: Path) -> None:
     run = planned(tmp_path / "run", "measure", shards=1)
-    with pipe() as (reader, writer), staged(gate=reader):
+    with pipe() as (ready, begun), pipe() as (gate, opener), staged(ready=begun, gate=gate):
         rivals = [element(run, "measure", 0) for _ in range(4)]
-        os.write(writer, b"." * UNITS * len(rivals))
+        for _ in rivals:
+            os.read(ready, 1)
+        os.write(opener, b"." * UNITS * len(rivals))
         assert [waited(pid) for pid in rivals] == [0] * 4
     assert len(notes(run)) > UNITS  # they did the same work side by side
     assert partials(run, "measure") == ["s000000.h5"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from quintet.jobs.society import RunConfig, load_config, merge_templates
-from quintet.jobs.society.conditions import conditions, unit_of
+from quintet.jobs.society.conditions import conditions, dose_changes, unit_of
 
 from .golden_files import golden
 
@@ -97,6 +97,12 @@ def test_token_limits_follow_the_kind_of_action() -> None:
     mapped = RunConfig(run_id="x", inference={"adaptive_tokens": {"talk": 20, "work": 0.5, "rest": 0}}).inference
     assert [mapped.limit(kind, 1.0) for kind in ("talk", "work", "rest", "argue")] == [20, 24, 0, 48]
     assert RunConfig(run_id="x", inference={"adaptive_tokens": False}).inference.limit("move", 1 / 6) == 48
+
+
+def test_doses_are_linear_whatever_the_gain() -> None:
+    base = RunConfig(run_id="x", model_name="mock", steering={"vector_norm": {"E": 2.0}})
+    steering = [dose_changes(base, "targeted", "E", dose)["steering"] for dose in (-2, -1, 0, 1, 2)]
+    assert [each["coefficients"]["E"] * each["vector_norm"]["E"] for each in steering] == [-4, -2, 0, 2, 4]
 
 
 def test_conditions_stand_in_order_with_their_references() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quintet.jobs.society import RunConfig, Simulation
+from quintet.jobs.society import RunConfig, Simulation, verify_steering
 from quintet.jobs.society.conditions import dose_changes
+from quintet.jobs.society.decisions import reminders
 from quintet.jobs.society.mock import W
 from quintet.jobs.society.summaries import BANDS, bands_of, by_band, by_resident, coefficient_buckets
+from quintet.jobs.society.tables import playbook
 from quintet.jobs.society.templates import merged_over
 from quintet.jobs.society.vocabulary import KIND_INDEX
 
@@ -69,6 +71,45 @@ def test_arms_without_vectors_answer_no_dose() -> None:
             config = RunConfig(run_id="m", model_name="mock", population=8, steps=8, steering=steering)
             runs[arm, e] = [action.kind for action in Simulation(config).run().actions]
     assert len({tuple(kinds) for kinds in runs.values()}) == 1
+
+
+@pytest.mark.parametrize("arm", ["disabled", "prompt"])
+def test_an_arm_without_vectors_logs_no_coefficients_and_fails_verification(arm: str) -> None:
+    config = RunConfig(
+        run_id="m",
+        model_name="mock",
+        population=8,
+        steps=8,
+        steering={"mode": arm},
+        inference={"persona_prompt": "labels"},
+    )
+    history = Simulation(config).run()
+    assert not history.columns["messages/coef"].any()
+    assert any(any(resident.persona.values()) for resident in history.residents)
+    rows = [(action.tick, action.resident, {}) for action in history.actions]
+    assert verify_steering(rows).exit_code == 1
+
+
+def test_work_is_heard_in_the_room_and_stands_on_the_noticeboard() -> None:
+    simulation = Simulation(RunConfig(run_id="m", model_name="mock", population=12, steps=8))
+    history = simulation.run()
+    kinds = [action.kind for action in history.actions]
+    broadcast = [kind for kind in kinds if kind in ("talk", "work", "gift", "argue")]
+    assert "work" in broadcast
+    assert len(history.noticeboard) == len(broadcast)
+    assert sum(len(room) for room in simulation.world.rooms) == sum(
+        min(8, sum(place == name for _, _, place, _ in history.noticeboard)) for name in history.final.places
+    )
+
+
+def test_reminders_take_turns_and_goals_of_all_are_told() -> None:
+    book = playbook()
+    section = RunConfig(run_id="m", meta_orchestrator={"global_goals": ["finish early"]}).meta_orchestrator
+    lines = reminders("Field Researcher", section, book)
+    role = book["roles"]["Field Researcher"]
+    assert lines == ["All of you want to finish early.", *role["hints"], *role["reminders"], *book["reminders"]]
+    own = RunConfig(run_id="m", meta_orchestrator={"recurring_reminders": ["Hurry."]}).meta_orchestrator
+    assert reminders("Field Researcher", own, book) == ["Hurry."]
 
 
 def test_lazy_reflection_plans_about_once_in_n_ticks() -> None:

@@ -19,6 +19,7 @@ from quintet.jobs.society import (
     verify_steering,
 )
 from quintet.jobs.society.memory import hashed_embedding
+from quintet.jobs.society.prompts import persona_words
 from quintet.jobs.society.statistics import assortativity, degree_centrality, modularity
 from quintet.jobs.society.streams import uniforms
 
@@ -105,6 +106,27 @@ def test_memos_change_no_selection_and_states_restore(scoring: str) -> None:
     again.restore(memories[0].state())
     assert again.top("report", [], {}, 60, 30) == memories[0].top("report", [], {}, 60, 30)
     assert again.add(61, "new").number == 60
+
+
+def test_embedded_memories_are_ranked_by_their_angle_to_the_query() -> None:
+    places = {"near": [1.0, 0.0], "far": [10.0, 10.0], "nothing": [0.0, 0.0], "query": [2.0, 0.0]}
+    memory = Memory("embedding", embed=lambda text: np.array(places[text], "f4"))
+    for text in ("far", "nothing", "near"):
+        memory.add(0, text)
+    assert [event.text for event in memory.top("query", [], {}, 0)] == ["near", "far", "nothing"]
+
+
+@pytest.mark.parametrize(
+    "form, words",
+    [
+        ("none", ""),
+        ("labels", " High extraversion, conscientiousness; low neuroticism."),
+        ("description", " You are very outgoing, careful, calm."),
+    ],
+)
+def test_personas_are_told_in_few_words(form: str, words: str) -> None:
+    assert persona_words((0.9, 0.05, 0.4, 0.0, -0.3), form) == words
+    assert persona_words((0.0,) * 5, form) == ""
 
 
 def test_a_full_memory_drops_the_least_important_and_of_these_the_oldest() -> None:

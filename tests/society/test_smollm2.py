@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from quintet.jobs.society import (
     compute_vectors,
     load_backend,
     load_contrast_items,
+    sample_residents,
 )
+from quintet.jobs.society.prompts import persona_words, resident_block
 
 from .golden_files import golden
 
@@ -29,6 +32,15 @@ def test_prompts_have_the_recorded_ids(smollm2: Any) -> None:
     assert smollm2.prompt(f"{check['stem']} What do you do?") == check["ids"]
     assert smollm2.sha256 == RECORDED["model"]["gguf_sha256"]
     assert smollm2.invariance == "bitwise"
+
+
+@pytest.mark.parametrize("form", ["none", "labels", "description"])
+@pytest.mark.parametrize("env", ["research", "policy", "nav"])
+def test_the_resident_stays_within_its_fifty_tokens(smollm2: Any, env: str, form: str) -> None:
+    words = [persona_words(persona, form) for persona in itertools.product((-0.9, 0.9), repeat=5)]
+    residents = sample_residents(RunConfig(run_id="x", env=env, population=24))
+    blocks = [resident_block(resident, told) for resident in residents for told in dict.fromkeys(words)]
+    assert max(len(smollm2.tokenizer.encode(block)) for block in blocks) <= 50
 
 
 def test_vectors_have_the_recorded_norms_and_angles(smollm2_vectors: Any) -> None:
