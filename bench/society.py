@@ -25,6 +25,7 @@ import numpy as np
 from common.process import cost_of
 from quintet.jobs.society import Row, RunConfig, Simulation, Steering, load_backend, load_contrast_items, steer
 from quintet.jobs.society.backend.runtime import torch_with
+from quintet.shard.society.rows import TIMING
 
 BIN = Path(__file__).parent.parent / "bin"
 FAST = Path(__file__).parent.parent / "configs" / "society" / "run.fast.yaml"
@@ -38,6 +39,18 @@ def cpu(work: Any) -> tuple[float, Any]:
     start = time.process_time()
     result = work()
     return time.process_time() - start, result
+
+
+class Use:
+    """Wall seconds and rows per forward pass of what an engine did since."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine, self._before = engine, (time.monotonic(), engine.rows, engine.forwards)
+
+    def __str__(self) -> str:
+        start, rows, forwards = self._before
+        per_pass = (self._engine.rows - rows) / max(self._engine.forwards - forwards, 1)
+        return f"{time.monotonic() - start:.1f} s wall, {per_pass:.1f} rows a forward pass"
 
 
 def peak_gb() -> float:
@@ -106,33 +119,32 @@ def dynamics() -> None:
 
 
 def files() -> None:
-    """Whole elements of the fast town with its HDF5 logs: 200 ticks, the same with checkpoints, and 1 tick."""
-    costs = {}
+    """Whole elements of the fast town with its HDF5 logs: 200 ticks, the same with a checkpoint a tick, and 1 tick."""
+    often = ("checkpoint_every_ticks=1", "phases.simulate.checkpoint_s=0")
     with tempfile.TemporaryDirectory() as folder:
-        for steps, pause in ((200, 300), (200, 0), (1, 300)):
-            run = Path(folder) / f"{steps}-{pause}"
-            wishes = (
-                "model_name=mock",
-                "policy.kind=heuristic",
-                f"steps={steps}",
-                f"phases.simulate.checkpoint_s={pause}",
-            )
-            plan = [str(BIN / "plan"), str(FAST), "--run", str(run), "--no-probe"]
-            cost_of([*plan, *(word for wish in wishes for word in ("--set", wish))])
-            costs[steps, pause] = cost_of([str(BIN / "shard"), str(run), "simulate", "--index", "0"]).cpu_s
-            partial = next(run.glob("partials/simulate/*/*.h5"))
-            if steps > 1:
-                with h5py.File(partial) as file:
-                    actions = len(file["rows/actions/tick"])
-                size = partial.stat().st_size
-    whole, quiet, kept = (
-        seconds / actions * 1e6
-        for seconds in (costs[200, 300], costs[200, 300] - costs[1, 300], costs[200, 0] - costs[1, 300])
-    )
+        whole, partial = _element(Path(folder) / "whole", "policy.kind=heuristic")
+        kept, saved = _element(Path(folder) / "kept", "policy.kind=heuristic", *often)
+        start, _ = _element(Path(folder) / "start", "policy.kind=heuristic", "steps=1")
+        model, _ = _element(Path(folder) / "model")
+        size = partial.stat().st_size
+        with h5py.File(partial) as file:
+            actions = len(file["rows/actions/tick"])
+        with h5py.File(saved) as file:
+            checkpoints = file["meta/timing"][:, TIMING.index("checkpoints")].sum()
     print(
-        f"mock, heuristic, an element: {whole:.0f} us/action, start included; {quiet:.0f} without it, {kept:.0f} with "
-        f"checkpoints as often as they may come (hard 150); logs {size / 1e6:.2f} MB (hard 6)"
+        f"mock, an element with logs: heuristic {whole / actions * 1e6:.0f} us/action, start included (hard 150), "
+        f"{(whole - start) / actions * 1e6:.0f} without it; policy model {model / actions * 1e6:.0f}; "
+        f"logs {size / 1e6:.2f} MB (hard 6); {(kept - whole) / checkpoints * 1e3:.1f} CPU-ms a checkpoint, "
+        f"{checkpoints:.0f} of them (hard 10)"
     )
+
+
+def _element(run: Path, *wishes: str) -> tuple[float, Path]:
+    """CPU seconds and partial of one element of the fast town with the mock model."""
+    plan = [str(BIN / "plan"), str(FAST), "--run", str(run), "--no-probe"]
+    cost_of([*plan, *(word for wish in ("model_name=mock", *wishes) for word in ("--set", wish))])
+    seconds = cost_of([str(BIN / "shard"), str(run), "simulate", "--index", "0"]).cpu_s
+    return seconds, next(run.glob("partials/simulate/*/*.h5"))
 
 
 def _tick(simulation: Simulation) -> bool:
@@ -148,7 +160,9 @@ def generate(backend: Any, steering: Steering, count: int) -> None:
     print(f"generate: {count} prompts of {min(lengths)}-{max(lengths)} tokens, 48 new, greedy")
     backend.generate(rows[:2], steering, temperature=0)
     backend.prefixes.clear()
+    use = Use(backend.engine)
     batched, texts = cpu(lambda: backend.generate(rows, steering, temperature=0))
+    used = str(use)
     one_by_one(backend, [Row(rows[0].ids[:20], {}, 1, 2)], steering)
     picked = list(range(0, count, max(1, count // BASELINE_ROWS)))[:BASELINE_ROWS]
     single, plain = cpu(lambda: one_by_one(backend, [rows[index] for index in picked], steering))
@@ -157,7 +171,8 @@ def generate(backend: Any, steering: Steering, count: int) -> None:
     each, alone = batched / count, single / len(picked)
     print(
         f"  one by one {alone:.3f} CPU-s/message ({len(picked)} measured), batched {each:.3f}: x{alone / each:.2f} "
-        f"(hard 3); {tokens / batched:.1f} tokens/CPU-s; equal tokens {equal}/{len(picked)}; peak {peak_gb():.2f} GB"
+        f"(hard 3); {tokens / batched:.1f} tokens/CPU-s; {used}; equal tokens {equal}/{len(picked)}; "
+        f"peak {peak_gb():.2f} GB (hard 1.5)"
     )
 
 
@@ -168,25 +183,32 @@ def decide(backend: Any, ticks: int = 2) -> None:
     )
     simulation = Simulation(config, backend)
     _ = simulation.voice.prior, simulation.voice.steering
+    use = Use(backend.engine)
     seconds, history = cpu(lambda: simulation.run(ticks))
+    used = str(use)
     count = len(history.actions)
     waves = history.columns["encounters/size"]
     columns = history.columns
     print(
         f"decide: {count} decisions, waves of {int((waves > 0).sum()) // ticks}: {seconds / count:.3f} CPU-s each, "
         f"{count / seconds:.2f} per CPU-s (hard 1.3); {columns['actions/tokens_in'].mean():.0f} tokens in, "
-        f"{columns['actions/tokens_out'].mean():.1f} out; peak {peak_gb():.2f} GB"
+        f"{columns['actions/tokens_out'].mean():.1f} out; {used}; peak {peak_gb():.2f} GB (hard 1.5)"
     )
     filler = backend.prompt("Tell me about the town. " * 130)[:800]
     steering = simulation.voice.steering
-    single, _ = cpu(lambda: one_by_one(backend, [Row(filler, {"E": 1.0}, 1, 48)], steering))
-    print(
-        f"  one by one, 800 tokens in, 48 out: {single:.2f} CPU-s/message, x{single / (seconds / count):.1f} (hard 8)"
-    )
+    for dtype, hard in (("float32", 8), ("float16", 30)):
+        if dtype == "float16":
+            backend.module.half()
+        single, _ = cpu(lambda: one_by_one(backend, [Row(filler, {"E": 1.0}, 1, 48)], steering))
+        print(
+            f"  one by one, 800 tokens in, 48 out, {dtype}: {single:.2f} CPU-s/message, "
+            f"x{single / (seconds / count):.1f} (hard {hard})"
+        )
 
 
 def quantize(count: int) -> None:
     """Footprint and step time of quantized weights."""
+    print(f"quantize: {count} rows of about 212 tokens")
     for kind in ("none", "int8dyn", "nf4", "int8"):
         backend = load_backend(quantization=kind, batch_size=count)
         if kind in ("none", "int8dyn"):
@@ -213,10 +235,13 @@ def load() -> None:
     """From the start of the interpreter to the first tick's batch."""
     code = (
         "import time, resource\n"
-        "from quintet.jobs.society import load_backend, Row\n"
+        "from quintet.jobs.society import RunConfig, Simulation, load_backend\n"
+        "from quintet.jobs.society.library import known_vectors\n"
         "b = load_backend()\n"
         "b.invariance\n"
-        "print(f'{time.process_time():.2f} CPU-s to a loaded, self-tested model; '\n"
+        "s = Simulation(RunConfig(run_id='bench'), b, vectors=known_vectors(b), prior=[0.0] * 13)\n"
+        "s.voice.steering\n"
+        "print(f'{time.process_time():.2f} CPU-s to the first tick of a self-tested model with known vectors; '\n"
         "      f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
@@ -245,7 +270,8 @@ def main() -> None:
         if "decide" in chosen.parts:
             decide(backend)
     if "quantize" in chosen.parts:
-        quantize(8)
+        for count in (1, 8, 32):
+            quantize(count)
 
 
 if __name__ == "__main__":
