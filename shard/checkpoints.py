@@ -52,7 +52,7 @@ class Checkpoints:
         generation = standing[-1][0] + 1 if standing else 0
         arrays = {f"rows/{key}": value for key, value in state.items() if hasattr(value, "dtype")}
         values = {key: value for key, value in state.items() if not hasattr(value, "dtype")}
-        content, _ = build(self._card, arrays, {"state": values, "capability": capability()})
+        content, _ = build(self._card, arrays, {"state": values, "capability": capability()}, compressed=False)
         # another attempt at the same unit may be ahead or behind: the last writer wins, and either is right
         replace_file(self._run.checkpoint_file(self._plan.phase, self._unit, generation), content)
         for _, path in standing[: max(0, len(standing) + 1 - KEPT)]:

@@ -116,9 +116,9 @@ def array_of(value: Any) -> np.ndarray:
     return np.ascontiguousarray(array) if array.ndim else array
 
 
-def write_dataset(file: h5py.File, name: str, array: np.ndarray) -> None:
-    """Write one array: `stats` and small ones contiguous, large ones in compressed chunks."""
-    if name == "stats" or array.nbytes < COMPRESS_FROM_BYTES:
+def write_dataset(file: h5py.File, name: str, array: np.ndarray, compressed: bool = True) -> None:
+    """Write one array: contiguous, or a large one in compressed chunks; `stats` is never compressed."""
+    if name == "stats" or array.nbytes < COMPRESS_FROM_BYTES or not compressed:
         write_contiguous(file, name, array)
         return
     rows = max(1, (1 << 20) // max(array.nbytes // max(len(array), 1), 1))
@@ -152,7 +152,12 @@ def write_contiguous(file: h5py.File, name: str, array: np.ndarray) -> int:
 
 
 def build(
-    card: Card, arrays: Mapping[str, Any], meta: Mapping[str, Any], meta_arrays: Mapping[str, Any] | None = None
+    card: Card,
+    arrays: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    meta_arrays: Mapping[str, Any] | None = None,
+    *,
+    compressed: bool = True,
 ) -> tuple[bytes, Card]:
     """Return the bytes of a partial and its finished card.
 
@@ -161,10 +166,11 @@ def build(
         arrays: payload, HDF5 path without leading slash -> array.
         meta: provenance, kept as one JSON attribute of `/meta`.
         meta_arrays: datasets below `/meta`, outside the payload digest.
+        compressed: whether large arrays are; what is soon read again and thrown away need not be.
     """
     payload = {name: array_of(arrays[name]) for name in sorted(arrays)}
     size = sum(array.nbytes for array in payload.values())
-    return build_from(card, payload.items(), size, meta, meta_arrays)
+    return build_from(card, payload.items(), size, meta, meta_arrays, compressed=compressed)
 
 
 def build_from(
@@ -173,6 +179,8 @@ def build_from(
     size: int,
     meta: Mapping[str, Any],
     meta_arrays: Mapping[str, Any] | None = None,
+    *,
+    compressed: bool = True,
 ) -> tuple[bytes, Card]:
     """Do as `build` with arrays that come one by one, in name order; none is held once it is written.
 
@@ -188,7 +196,7 @@ def build_from(
                 stats_bytes = array.nbytes
                 offset = write_contiguous(file, name, array) + CARD_BYTES
             else:
-                write_dataset(file, name, array)
+                write_dataset(file, name, array, compressed)
             del value, array
         write_meta(file, meta, meta_arrays or {})
         file.flush()
