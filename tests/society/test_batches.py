@@ -14,6 +14,7 @@ from quintet.jobs.society import (
     Simulation,
     Steering,
     answer_gaps,
+    compute_vectors,
     load_backend,
     load_contrast_items,
     steer,
@@ -103,6 +104,15 @@ def test_the_engine_equals_transformers_with_hooks(
     _, hidden = tiny.opened([row], steering, [0])
     np.testing.assert_allclose(tiny.engine.logits(hidden)[0].numpy(), logits.numpy(), atol=1e-5)
     assert hooked.invariance == "tolerance"
+
+
+def test_a_foreign_model_has_the_vectors_of_the_engine(tiny: Any, hooked: Backend) -> None:
+    items = {trait: entries[:20] for trait, entries in load_contrast_items().items()}
+    one, other = (compute_vectors(backend, items, layers=[1, 2]) for backend in (tiny, hooked))
+    for trait, blocks in one.directions.items():
+        for block, direction in blocks.items():
+            assert other.norms[trait][block] == pytest.approx(one.norms[trait][block], rel=1e-4)
+            assert other.directions[trait][block] == pytest.approx(direction, abs=1e-4)
 
 
 def test_the_self_test_notices_rows_that_depend_on_their_company(tiny: Any) -> None:
