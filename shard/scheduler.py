@@ -10,6 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ LONGEST_INTERVAL_S = 300.0
 ANSWER_S = 30.0
 BUSY = re.compile(r"Socket timed out|Unable to contact slurm controller|Zero Bytes were transmitted", re.IGNORECASE)
 RUNNING_STATES = frozenset({"RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SUSPENDED", "SIGNALING", "STOPPED"})
+
+SEPARATOR = "\x1f"
 
 Element = tuple[str, int]
 """Phase and shard number."""
@@ -52,6 +55,26 @@ class QueueView:
         """Whether this shard waits in the queue."""
         state = self.alive.get((phase, shard))
         return state is not None and state not in RUNNING_STATES
+
+
+def belongs(run: Run, folder: str, command: str) -> bool:
+    """Return whether a queued job is a run's: by its script in the run's folder, or by the run that a script was given.
+
+    A number in the journal would not tell: after a reset of the cluster it may be another run's.
+
+    Args:
+        run: the run.
+        folder: where the job was handed in.
+        command: its script and arguments.
+
+    Raises:
+        QuintetError: 78 where the plan cannot be read.
+    """
+    roots = {run.path.absolute(), run.path.resolve()}
+    if command.startswith(tuple(f"{root}/slurm/" for root in roots)):
+        return True
+    by_hand = re.fullmatch(rf".*?/(?:{re.escape(run.overview()['study'])}|level)\.sbatch (.+) \S+", command)
+    return by_hand is not None and Path(folder, by_hand[1]).resolve() in roots
 
 
 def arrays_of(run: Run) -> Iterator[Array]:
@@ -108,16 +131,17 @@ class Scheduler:
         now = self._clock()
         if self._asked_at is not None and now - self._asked_at < self._pause:
             return self._view
-        arrays = tuple(arrays_of(run))
+        arrays = tuple({array.job: array for array in arrays_of(run)}.values())
         if not arrays or (self._ask is answer_of and shutil.which("squeue") is None):
             return self._view
         self._asked_at = now
-        self._view = self._asked(arrays)
+        self._view = self._asked(run, arrays)
         return self._view
 
-    def _asked(self, arrays: Sequence[Array]) -> QueueView:
+    def _asked(self, run: Run, arrays: Sequence[Array]) -> QueueView:
         jobs = ",".join(sorted({array.job for array in arrays}, key=int))
-        code, out, err = self._ask(["squeue", "-h", "-r", "-j", jobs, "-o", "%F %K %T"])
+        form = SEPARATOR.join(("%F", "%K", "%T", "%Z", "%o"))
+        code, out, err = self._ask(["squeue", "-h", "-r", "-j", jobs, "-o", form])
         if BUSY.search(err):
             self._pause = min(2 * self._pause, LONGEST_INTERVAL_S)
             return QueueView(
@@ -127,7 +151,9 @@ class Scheduler:
         if code != 0 and "Invalid job id" not in err:
             words = " ".join(err.replace("squeue: error:", "").split())
             return QueueView(trouble=f"squeue: {textwrap.shorten(words, 120, placeholder='…')}")
-        states = {(line[0], line[1]): line[2] for line in map(str.split, out.splitlines()) if len(line) == 3}
+        lines = [line.split(SEPARATOR) for line in out.splitlines()]
+        own = {where for where in {tuple(line[3:]) for line in lines if len(line) == 5} if belongs(run, *where)}
+        states = {(line[0], line[1]): line[2] for line in lines if tuple(line[3:]) in own}
         alive = {
             (array.phase, shard): states[array.job, str(task)]
             for array in arrays

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import click
 
@@ -11,41 +10,28 @@ from ..shard.commands.base import run_command
 from ..shard.lock import study_lock
 from ..shard.run import Run
 from .journal import Entry, Journal
-from .queue import Handed, Slurm
+from .queue import Slurm, of_run
 from .submission import site_of
 
 
-def cancelled(run: Run, desk: Slurm) -> list[Handed]:
+def cancelled(run: Run, desk: Slurm) -> dict[str, str]:
     """Cancel a run's jobs, whether they wait or run, and write that into its journal.
 
     An element that runs gets TERM, keeps its finished blocks and ends with 75.
 
     Returns:
-        The cancelled jobs.
+        The cancelled jobs, each with its script and arguments.
 
     Raises:
         QuintetError: 69 where Slurm does not answer.
     """
     with study_lock(run.path / "submissions.lock", site_of(run).lock_kind):
-        own = [handed for handed in desk.handed_in() if belongs(handed, run)]
-        desk.cancel_all(handed.job for handed in own)
+        own = {name.partition("_")[0]: found.command for name, found in of_run(run, desk.queued()).items()}
+        desk.cancel_all(own)
         journal = Journal(run)
-        for handed in own:
-            journal.append(Entry("", "cancelled", handed.job, handed.command.split(" "), reason="bin/cancel"))
+        for job, script in own.items():
+            journal.append(Entry("", "cancelled", job, script.split(" "), reason="bin/cancel"))
     return own
-
-
-def belongs(handed: Handed, run: Run) -> bool:
-    """Return whether a job is a run's: by its script in the run's folder, or by the run that a script was given.
-
-    A number in the journal would not tell: after a reset of the cluster it may be another run's.
-    """
-    root = run.path.resolve()
-    if handed.command.startswith(f"{root}/slurm/"):
-        return True
-    words = handed.command.partition(f"/{run.overview()['study']}.sbatch ")[2].split(" ")
-    paths = (" ".join(words[:count]) for count in range(1, len(words) + 1))
-    return any(path and Path(handed.folder, path).resolve() == root for path in paths)
 
 
 @click.command("cancel")
@@ -57,8 +43,8 @@ def command(run: str) -> None:
     if not own:
         click.echo(f"nothing of {opened.path} is queued or running")
         return
-    for handed in own:
-        click.echo(f"job {handed.job} cancelled: {handed.command}")
+    for job, script in own.items():
+        click.echo(f"job {job} cancelled: {script}")
     click.echo(f"to go on: bin/submit {shlex.quote(str(opened.path))}")
 
 

@@ -52,6 +52,11 @@ class Journal:
         """What the file held when it was first asked for."""
         return tuple(read_entries(self._path))
 
+    @cached_property
+    def _jobs(self) -> dict[str, Entry]:
+        """What was handed in last under each number: a cluster that was reset counts from the start again."""
+        return {entry.job: entry for entry in self.entries if entry.kind in {"array", "merge"}}
+
     def elements(self, phase: str, queued: Mapping[str, str]) -> dict[str, dict[int, str]]:
         """Return the arrays of a phase that have not ended: job -> {shard: state} of what is queued or running."""
         alive: dict[str, dict[int, str]] = {}
@@ -60,7 +65,7 @@ class Journal:
             job, _, task = name.partition("_")
             if task.isdigit():
                 tasks.setdefault(job, []).append((int(task), state))
-        for entry in self.entries:
+        for entry in self._jobs.values():
             if entry.kind == "array" and entry.phase == phase and entry.job in tasks:
                 shards = read_map(self._run.path / entry.map)
                 alive[entry.job] = {
@@ -74,7 +79,7 @@ class Journal:
         """Return the merge jobs of a phase that have not ended: job -> state."""
         return {
             entry.job: queued[entry.job]
-            for entry in self.entries
+            for entry in self._jobs.values()
             if entry.kind == "merge" and entry.phase == phase and entry.job in queued
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shlex
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..shard.errors import Exit, QuintetError
+from ..shard.run import Run
+from ..shard.scheduler import SEPARATOR, belongs
 
 PAUSES = (2.0, 4.0, 8.0, 16.0, 32.0)
 COMMAND_SECONDS = 120.0
@@ -26,7 +27,6 @@ QUEUE_FULL = re.compile(
     r"QOSMaxSubmitJob\w*|AssocMaxSubmitJob\w*|\w*MaxSubmitJobsPer\w*|Job violates accounting/QOS policy|MaxJobCount"
 )
 ARRAY_TOO_LARGE = re.compile(r"Invalid job array specification")
-SEPARATOR = "\x1f"
 ENDED = frozenset({"COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"})
 
 
@@ -39,12 +39,30 @@ class ArrayTooLargeError(Exception):
 
 
 @dataclass(frozen=True)
-class Handed:
-    """A job or array of the user that has not ended: id, folder where it was handed in, script with arguments."""
+class Queued:
+    """A job or element that has not ended: its state, the folder where it was handed in, its script with arguments."""
 
-    job: str
+    state: str
     folder: str
     command: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the accounting says of a job or element: its state, and the seconds since its last start, up to its end."""
+
+    state: str
+    seconds: float
+
+
+def of_run(run: Run, queued: Mapping[str, Queued]) -> dict[str, Queued]:
+    """Return what is a run's of the queue.
+
+    Raises:
+        QuintetError: 78 where the plan cannot be read.
+    """
+    own = {where for where in {(job.folder, job.command) for job in queued.values()} if belongs(run, *where)}
+    return {name: job for name, job in queued.items() if (job.folder, job.command) in own}
 
 
 class Desk(Protocol):
@@ -54,8 +72,8 @@ class Desk(Protocol):
         """Hand in one job and return its id."""
         ...
 
-    def queued(self) -> dict[str, str]:
-        """Return the state of every job and array element of the user that has not ended."""
+    def queued(self) -> dict[str, Queued]:
+        """Return every job and array element of the user that has not ended, by its id."""
         ...
 
     def cancel(self, jobs: Iterable[str]) -> None:
@@ -66,8 +84,8 @@ class Desk(Protocol):
         """Return how many elements one array may have."""
         ...
 
-    def endings(self, jobs: Iterable[str]) -> dict[str, str]:
-        """Return the states in which jobs and elements ended, as far as they are known."""
+    def endings(self, jobs: Iterable[str]) -> dict[str, Ending]:
+        """Return how jobs and elements ended, as far as that is known."""
         ...
 
 
@@ -135,25 +153,22 @@ class Slurm:
             raise QuintetError(Exit.UNAVAILABLE, f"sbatch: {reason}; look with squeue before submitting again")
         raise QuintetError(Exit.USAGE, f"{shlex.join(['sbatch', *arguments])}: {reason}")
 
-    def queued(self) -> dict[str, str]:
-        """Return job or element id -> state of everything of this user that has not ended; one squeue call."""
-        lines = self._read(["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i %T"]).splitlines()
-        pairs = (line.split() for line in lines)
-        return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1] not in ENDED}
+    def queued(self) -> dict[str, Queued]:
+        """Return everything of this user that has not ended; one squeue call.
+
+        Raises:
+            QuintetError: 69 where the controller does not answer.
+        """
+        form = SEPARATOR.join(("%i", "%T", "%Z", "%o"))
+        lines = self._read(["squeue", "-h", "-r", "-u", str(os.getuid()), "-o", form]).splitlines()
+        rows = (line.split(SEPARATOR) for line in lines)
+        return {row[0]: Queued(*row[1:]) for row in rows if len(row) == 4 and row[1] not in ENDED}
 
     def cancel(self, jobs: Iterable[str]) -> None:
         """Cancel what is pending of the given jobs."""
         known = sorted(set(jobs))
         if known:
             self._call(["scancel", "--state=PENDING", *known])
-
-    def handed_in(self) -> list[Handed]:
-        """Return every job and array of this user that has not ended."""
-        form = SEPARATOR.join(("%T", "%F", "%Z", "%o"))
-        lines = self._read(["squeue", "-h", "-u", getpass.getuser(), "-o", form]).splitlines()
-        rows = (line.strip().split(SEPARATOR) for line in lines)
-        found = dict.fromkeys(tuple(row[1:]) for row in rows if len(row) == 4 and row[0] not in ENDED)
-        return [Handed(*row) for row in found]
 
     def cancel_all(self, jobs: Iterable[str]) -> None:
         """Cancel the given jobs, pending or running.
@@ -173,19 +188,23 @@ class Slurm:
         largest = int(size[1]) - 1 if size else SLURMS_DEFAULT_ARRAY - 1
         return max(1, min(largest, int(tasks[1]) if tasks else largest))
 
-    def endings(self, jobs: Iterable[str]) -> dict[str, str]:
-        """Return element id -> final state from the accounting; nothing where a cluster keeps none."""
+    def endings(self, jobs: Iterable[str]) -> dict[str, Ending]:
+        """Return what the accounting says of jobs and their elements; nothing where a cluster keeps none."""
         known = ",".join(sorted(set(jobs)))
         if not known:
             return {}
         try:
-            answer = self._call(["sacct", "-X", "-n", "-P", "-j", known, "-o", "JobID,State"])
+            answer = self._call(["sacct", "-X", "-n", "-P", "-j", known, "-o", "JobID,State,ElapsedRaw"])
         except QuintetError:
             return {}
         if answer.returncode != 0:
             return {}
-        pairs = (line.split("|") for line in answer.stdout.splitlines())
-        return {pair[0]: pair[1].split()[0] for pair in pairs if len(pair) == 2 and pair[1]}
+        rows = (line.split("|") for line in answer.stdout.splitlines())
+        return {
+            row[0]: Ending(row[1].split()[0], float(row[2]))
+            for row in rows
+            if len(row) == 3 and row[1] and row[2].isdigit()
+        }
 
 
 class Rehearsal:
@@ -205,7 +224,7 @@ class Rehearsal:
         self._say(f"{name}=$({words})")
         return f"${name}"
 
-    def queued(self) -> dict[str, str]:
+    def queued(self) -> dict[str, Queued]:
         """Return what is queued, nothing where there is no Slurm."""
         try:
             return self._slurm.queued()
@@ -225,7 +244,7 @@ class Rehearsal:
         except QuintetError:
             return SLURMS_DEFAULT_ARRAY - 1
 
-    def endings(self, jobs: Iterable[str]) -> dict[str, str]:
+    def endings(self, jobs: Iterable[str]) -> dict[str, Ending]:
         """Return what the accounting knows."""
         return self._slurm.endings(jobs)
 

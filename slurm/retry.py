@@ -11,6 +11,7 @@ from typing import Any
 from ..shard.attempts import read_attempts
 from ..shard.errors import Exit
 from ..shard.run import Run
+from .queue import Ending
 
 # How many attempts in a row may end with a code before a person is needed.
 ATTEMPTS_OF = {
@@ -89,7 +90,9 @@ def verdict(attempts: Sequence[Mapping[str, Any]], out_of_memory: Sequence[bool]
     return Verdict(last, f"{ADVICE[code]} ({reason})" if reason else ADVICE[code], memory)
 
 
-def was_out_of_memory(run: Run, phase: str, shard: int, attempt: Mapping[str, Any], endings: Mapping[str, str]) -> bool:
+def was_out_of_memory(
+    run: Run, phase: str, shard: int, attempt: Mapping[str, Any], endings: Mapping[str, Ending]
+) -> bool:
     """Return whether an attempt without a last line was killed for its memory.
 
     Either the accounting says so, or the batch script outlived its Python and wrote down code 137 although nobody had
@@ -97,11 +100,16 @@ def was_out_of_memory(run: Run, phase: str, shard: int, attempt: Mapping[str, An
     """
     if code_of(attempt) is not None:
         return False
-    ids = attempt.get("slurm") or {}
-    element = f"{ids.get('SLURM_ARRAY_JOB_ID')}_{ids.get('SLURM_ARRAY_TASK_ID')}"
+    element = element_of(attempt)
     if element in endings:
-        return endings[element] == "OUT_OF_MEMORY"
+        return endings[element].state == "OUT_OF_MEMORY"
     return last_line(run.log_folder(phase, shard) / f"{element}.log").endswith("ended with rc 137")
+
+
+def element_of(attempt: Mapping[str, Any]) -> str:
+    """Return Slurm's name of the element that made an attempt."""
+    ids = attempt.get("slurm") or {}
+    return f"{ids.get('SLURM_ARRAY_JOB_ID')}_{ids.get('SLURM_ARRAY_TASK_ID')}"
 
 
 def last_line(path: Path) -> str:
@@ -134,7 +142,7 @@ def verdicts(
     run: Run,
     phase: str,
     tried: Mapping[int, Sequence[Mapping[str, Any]]],
-    endings: Mapping[str, str],
+    endings: Mapping[str, Ending],
     inputs: str | None,
 ) -> dict[int, Verdict]:
     """Return the verdict on each shard that was tried before.
@@ -143,7 +151,7 @@ def verdicts(
         run: the run.
         phase: the phase's name.
         tried: shard -> its attempts, oldest first.
-        endings: element -> its final state, as far as the accounting knows.
+        endings: element -> how it ended, as far as the accounting knows.
         inputs: digest of what the phase reads now, None where that is not known yet.
     """
     return {

@@ -162,7 +162,9 @@ def array_script(site: Site, job: Job, map_file: Path, mem_mb: int) -> str:
     return filled("array.sbatch.in", directives, values)
 
 
-def merge_script(site: Site, job: Job, rounds: int, gate: bool) -> str:
+def merge_script(
+    site: Site, job: Job, rounds: int, gate: bool, throttle: int | None = None, max_cpu_hours: float | None = None
+) -> str:
     """Return the batch script of a phase's merge.
 
     Args:
@@ -170,6 +172,8 @@ def merge_script(site: Site, job: Job, rounds: int, gate: bool) -> str:
         job: run, phase and resources.
         rounds: how often an incomplete merge may submit what is missing by itself.
         gate: whether later phases wait for this merge; then a failed figure does not stop them.
+        throttle: most elements of an array at a time, in what the merge submits.
+        max_cpu_hours: CPU hours of the run after which the merge submits nothing.
     """
     checked(job.phase, NAME.pattern.strip("^$"), "phase")
     mem_mb = max(MERGE_MEM_MB, number(job.resources.get("mem_mb", 1), 1, f"phases.{job.phase}.mem_mb"))
@@ -181,6 +185,8 @@ def merge_script(site: Site, job: Job, rounds: int, gate: bool) -> str:
     ]
     values = surroundings(site, job, 1) | {
         "ROUNDS": str(number(rounds, 0, "--auto-resubmit")),
+        "THROTTLE": "" if throttle is None else str(throttle),
+        "MAX_CPU_HOURS": "" if max_cpu_hours is None else str(max_cpu_hours),
         "GATE": "yes" if gate else "no",
     }
     return filled("merge.sbatch.in", directives, values)

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..shard.container import container_of
@@ -16,13 +16,12 @@ from ..shard.errors import Exit, QuintetError
 from ..shard.lock import study_lock
 from ..shard.missing import missing_of
 from ..shard.partial import read_card
-from ..shard.progress import progress_of
 from ..shard.publish import make_folder, replace_file
 from ..shard.run import Plan, Run
 from ..shard.scan import Depth, scan_map, scan_trials
-from ..shard.scheduler import QueueView
+from .cap import hold_to_cap
 from .journal import Entry, Journal
-from .queue import ArrayTooLargeError, Desk, QueueFullError, Rehearsal
+from .queue import ArrayTooLargeError, Desk, QueueFullError, Rehearsal, of_run
 from .retry import Verdict, attempts_of, killed_jobs, verdicts
 from .sbatch import Job, array_script, merge_script
 from .site import Site, read_site
@@ -118,7 +117,9 @@ class Chain:
         image = wishes.container or site.container
         self._container = None if image is None else container_of(run, image, more=site.container_binds)
         self._journal = Journal(run)
-        self._queued = desk.queued()
+        queued = desk.queued()
+        self._queued = {name: job.state for name, job in of_run(run, queued).items()}
+        self._taken = len(queued)  # of what the user may have queued, also by other runs
         self._largest: int | None = None
         self._plans = {name: run.plan(name) for name in run.phases()}
         self._gates: dict[str, str] = {}  # phase -> merge job that its followers wait for
@@ -259,6 +260,8 @@ class Chain:
         script = self._fresh_script(plan.phase)
         map_file = script.with_suffix(".map")
         text = array_script(self._site, self._job(plan), map_file, mem_mb)
+        if self._room() < 1:
+            return [], list(shards)
         self._write(map_file, "".join(f"{shard}\n" for shard in shards))
         self._write(script, text)
         if self._largest is None:
@@ -285,6 +288,8 @@ class Chain:
             )
             jobs.append(job)
             offset += count
+        if not jobs:
+            self._discard(map_file, script)
         return jobs, list(shards[offset:])
 
     def _array_arguments(self, script: Path, offset: int, count: int, before: Sequence[str]) -> list[str]:
@@ -297,13 +302,13 @@ class Chain:
         if self._site.max_submit is None:
             return sys.maxsize
         handed = sum(entry.count for entry in self._handed)
-        return self._site.max_submit - len(self._queued) - handed
+        return self._site.max_submit - self._taken - handed
 
     def _remainder(self, plan: Plan, refused: Sequence[int]) -> None:
         """Write down what a limit kept out; nothing follows it before it is in."""
         self.outcome.refused += len(refused)
         self._open.add(plan.phase)
-        self._record(Entry(plan.phase, "pending", count=len(refused), reason=f"queue full; shards {listed(refused)}"))
+        self._pending(Entry(plan.phase, "pending", count=len(refused), reason=f"queue full; shards {listed(refused)}"))
         self._say(
             f"{plan.phase}: the queue is full, {len(refused)} shards are pending; "
             f"repeat bin/submit {self._quoted} when some have ended"
@@ -316,17 +321,20 @@ class Chain:
             behind += [job for job in self._gates.values() if job not in behind]
         gate = any(plan.phase in other.after for other in self._plans.values())
         script = self._fresh_script(f"{plan.phase}.merge")
-        self._write(script, merge_script(self._site, self._job(plan), self._wishes.rounds, gate))
+        wishes = self._wishes
+        text = merge_script(self._site, self._job(plan), wishes.rounds, gate, wishes.throttle, wishes.max_cpu_hours)
         dependency = [f"--dependency=afterany:{':'.join(behind)}"] if behind else []
         arguments = ["--parsable", *dependency, str(script)]
         try:
             if self._room() < 1:
                 raise QueueFullError(f"max_submit {self._site.max_submit}")
+            self._write(script, text)
             job = self._desk.submit(arguments)
         except QueueFullError as error:
+            self._discard(script)
             self.outcome.refused += 1
             self._open.add(plan.phase)
-            self._record(Entry(plan.phase, "pending", count=1, reason=f"merge: {error}"))
+            self._pending(Entry(plan.phase, "pending", count=1, reason=f"merge: {error}"))
             self._say(f"{plan.phase}: the queue is full, its merge is pending; repeat bin/submit {self._quoted}")
             return
         self._handed_in(Entry(plan.phase, "merge", job, ["sbatch", *arguments], count=1))
@@ -357,6 +365,11 @@ class Chain:
             make_folder(path.parent)
             replace_file(path, text.encode())
 
+    def _discard(self, *paths: Path) -> None:
+        """Remove the files of a job that was refused."""
+        for path in () if self._paper else paths:
+            path.unlink(missing_ok=True)
+
     def _below(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
 
@@ -368,6 +381,12 @@ class Chain:
             raise
         self.outcome.jobs.append(entry.job)
         self._handed.append(entry)
+
+    def _pending(self, entry: Entry) -> None:
+        """Write down what was refused, once for as long as it stays the same."""
+        last = next((found for found in reversed(self._journal.entries) if found.phase == entry.phase), None)
+        if last is None or replace(last, argv=(), time="") != entry:
+            self._record(entry)
 
     def _record(self, entry: Entry) -> None:
         if not self._paper:
@@ -391,19 +410,6 @@ def site_of(run: Run) -> Site:
     return read_site(run.plan_folder / "site.yaml")
 
 
-def hold_to_cap(run: Run, cap: float | None) -> None:
-    """Raise where a run's attempts have used its CPU hours; what is queued or running goes on."""
-    if cap is None:
-        return
-    used = sum(progress_of(run, run.plan(name), QueueView()).cpu_h for name in run.phases())
-    if used >= cap:
-        raise QuintetError(
-            Exit.CHECK,
-            f"{run.path}: {used:.3g} CPU hours are used of at most {cap:g}, nothing is submitted "
-            "(--max-cpu-hours, else max_cpu_hours of plan/site.yaml)",
-        )
-
-
 def submit(run: Run, desk: Desk, wishes: Wishes, say: Callable[[str], None] = print) -> Outcome:
     """Hand in what a run lacks: arrays, merges behind them, later phases behind those.  Repeating it doubles nothing.
 
@@ -419,7 +425,7 @@ def submit(run: Run, desk: Desk, wishes: Wishes, say: Callable[[str], None] = pr
             run has used the CPU hours that it may.
     """
     site = site_of(run)
-    hold_to_cap(run, wishes.max_cpu_hours or site.max_cpu_hours)
+    hold_to_cap(run, desk, wishes.max_cpu_hours or site.max_cpu_hours)
     if isinstance(desk, Rehearsal):
         return Chain(run, site, desk, wishes, say).submit()
     with study_lock(run.path / "submissions.lock", site.lock_kind):

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from ..shard.errors import Exit, QuintetError
 from ..shard.run import Run
-from .journal import Journal
-from .queue import Desk, Rehearsal
+from .queue import Desk, Rehearsal, of_run
 from .submission import Outcome, Wishes, submit
 
 LONGEST_PAUSE_SECONDS = 300.0
@@ -31,14 +30,17 @@ def until_done(
         run: a planned run.
         desk: Slurm.
         wishes: the first round's wishes; later rounds submit what is missing.
-        poll_seconds: pause between two looks at the queue; longer while the controller does not answer.
+        poll_seconds: pause between two looks at the queue; longer while the controller does not answer or the queue
+            is full of other jobs.
         say: takes one line at a time for the person.
         sleep: waits for some seconds.
 
     Returns:
-        0 when all is merged, 3 when three rounds in a row changed nothing, or the code of shards that need a person.
+        0 when all is merged, 3 (69 below a limit on queued jobs) when three rounds in a row changed nothing, or the
+        code of shards that need a person.
     """
     seen: list[tuple[int, int]] = []
+    pause = poll_seconds
     while True:
         outcome = submit(run, desk, wishes, say)
         waited = wait_for_queue(run, desk, poll_seconds, sleep)
@@ -47,8 +49,13 @@ def until_done(
         wishes = replace(wishes, missing_only=True)
         if outcome.held and not outcome.jobs and not waited:
             return outcome.code
+        if outcome.refused and not outcome.jobs and not waited:
+            sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            continue
+        pause = poll_seconds
         seen.append((outcome.unmerged, outcome.missing))
-        if seen[-STUCK_ROUNDS:] == [seen[-1]] * STUCK_ROUNDS and not outcome.refused:
+        if seen[-STUCK_ROUNDS:] == [seen[-1]] * STUCK_ROUNDS:
             now = lacking(run, desk, wishes)  # this round is over, too: what it brought counts
             if (now.unmerged, now.missing) != seen[-1]:
                 continue
@@ -63,18 +70,17 @@ def lacking(run: Run, desk: Desk, wishes: Wishes) -> Outcome:
 
 def wait_for_queue(run: Run, desk: Desk, poll_seconds: float, sleep: Callable[[float], None]) -> bool:
     """Wait until no job of the run is queued or running; return whether one was."""
-    jobs = {entry.job for entry in Journal(run).entries if entry.job}
     waited = False
     pause = poll_seconds
     while True:
         try:
-            queued = desk.queued()
+            queued = of_run(run, desk.queued())
         except QuintetError as error:
             if error.code is not Exit.UNAVAILABLE:
                 raise
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         else:
-            if not any(name.partition("_")[0] in jobs for name in queued):
+            if not queued:
                 return waited
             pause = poll_seconds
         waited = True

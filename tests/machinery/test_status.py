@@ -235,10 +235,17 @@ def submitted(run: Run) -> None:
     (run.path / "submissions.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"phase": "cut')
 
 
+def queue_of(run: Run, *rows: str, script: str = "slurm/simulate-1.sbatch") -> str:
+    """Return squeue's answer: array, task and state of each row, with the folder and the script of its job."""
+    return "".join("\x1f".join((*row.split(), "/home", f"{run.path}/{script} 0")) + "\n" for row in rows)
+
+
 def test_one_question_for_all_arrays_and_none_within_the_interval(run: Run) -> None:
     submitted(run)
     now = [0.0]
-    desk = Desk({"squeue": (0, "72 0 RUNNING\n72 1 PENDING\n", ""), "sacct": (0, "70_2|TIMEOUT\n70_x|X\n", "")})
+    desk = Desk(
+        {"squeue": (0, queue_of(run, "72 0 RUNNING", "72 1 PENDING"), ""), "sacct": (0, "70_2|TIMEOUT\n70_x|X\n", "")}
+    )
     scheduler = Scheduler(30, lambda: now[0], desk)
     view = scheduler.view(run)
     assert view.running("simulate", 1) and view.queued("simulate", 3)
@@ -252,10 +259,19 @@ def test_one_question_for_all_arrays_and_none_within_the_interval(run: Run) -> N
     assert len(desk.asked) == 4
 
 
+def test_a_number_that_another_job_has_now_is_not_this_runs(run: Run) -> None:
+    submitted(run)
+    other = queue_of(run, "72 0 RUNNING", script="other/slurm/simulate-1.sbatch")
+    desk = Desk({"squeue": (0, other + queue_of(run, "70 2 PENDING"), ""), "sacct": (1, "", "")})
+    assert Scheduler(30, time.monotonic, desk).view(run).alive == {("simulate", 2): "PENDING"}
+
+
 def test_busy_controller_is_asked_less_and_less_and_its_last_answer_stays(run: Run) -> None:
     submitted(run)
     now = [0.0]
-    desk = Desk({"squeue": (0, "72 0 RUNNING\n", ""), "sacct": (1, "", "Slurm accounting storage is disabled")})
+    desk = Desk(
+        {"squeue": (0, queue_of(run, "72 0 RUNNING"), ""), "sacct": (1, "", "Slurm accounting storage is disabled")}
+    )
     scheduler = Scheduler(1, lambda: now[0], desk)  # the floor is 10 s
     scheduler.view(run)
     desk.answers["squeue"] = (1, "", "slurm_load_jobs error: Socket timed out on send/recv operation")

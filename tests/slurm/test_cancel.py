@@ -41,18 +41,20 @@ def test_every_job_of_the_run_ends_and_no_other(
     other = planned(tmp_path / "a run too", plan("prepare", 1), behaviour={0: "wait"})
     submit(doomed, slurm.desk(), Wishes(), lambda line: None)
     kept = submit(other, slurm.desk(), Wishes(), lambda line: None).jobs
-    by_hand = slurm.sbatch(
-        "--array=1", "--begin=now+1hour", str(hand_script(tmp_path)), "a run", "prepare", cwd=tmp_path
-    )
+    by_hand = [
+        slurm.sbatch("--array=1", "--begin=now+1hour", hand_script(tmp_path, name), name_of, "prepare", cwd=tmp_path)
+        for name in ("toy", "level")
+        for name_of in ("a run", "a run too")
+    ]
     seen = doomed.path / "seen" / "prepare"
     wait_for(seen, "*.waiting", 2)
 
     said = cancel(slurm, doomed)
-    assert said.count(" cancelled: ") == 5, "two arrays, two merges, one array by hand"
-    assert f"job {by_hand} cancelled: " in said
-    slurm.wait(by_hand)
+    assert said.count(" cancelled: ") == 6, "two arrays, two merges, two arrays by hand"
+    assert all(f"job {job} cancelled: " in said for job in by_hand[::2])
+    slurm.wait(*by_hand[::2])
     left = {name.partition("_")[0] for name in slurm.desk().queued()}
-    assert left == set(kept)
+    assert left == {*kept, *by_hand[1::2]}
     assert all(set(path.read_text().split()) == {"SIGTERM"} for path in wait_for(seen, "*.stopped", 2))
     assert cancel(slurm, doomed).startswith("nothing of ")
     cancel(slurm, other)
@@ -67,9 +69,9 @@ def wait_for(folder: Path, pattern: str, count: int) -> list[Path]:
     return found
 
 
-def hand_script(folder: Path) -> Path:
-    """Return the study's script for sbatch by hand."""
-    path = folder / "slurm" / "toy.sbatch"
-    path.parent.mkdir()
+def hand_script(folder: Path, name: str) -> str:
+    """Return a script for sbatch by hand, as it is typed."""
+    path = folder / "slurm" / f"{name}.sbatch"
+    path.parent.mkdir(exist_ok=True)
     path.write_text("#!/bin/sh\nsleep 60\n")
-    return path
+    return f"slurm/{name}.sbatch"

@@ -120,7 +120,7 @@ def test_lost_node_gives_its_elements_back(slurm: Cluster, tmp_path: Path) -> No
     slurm.kill_node("n2")
     try:
         time.sleep(0.5)
-        assert slurm.desk().queued()[f"{job}_0"] == "PENDING"
+        assert slurm.desk().queued()[f"{job}_0"].state == "PENDING"
     finally:
         slurm.revive_node("n2")
     slurm.wait(job)
@@ -152,7 +152,7 @@ def test_throttle_holds_and_the_merge_waits_for_the_whole_array(slurm: Cluster, 
     array, merge = (entry.job for entry in Journal(run).entries)
     most, states = 0, {"PENDING"}
     while True:
-        queued = slurm.desk().queued()
+        queued = {name: job.state for name, job in slurm.desk().queued().items()}
         elements = [state for name, state in queued.items() if name.startswith(f"{array}_")]
         if not elements:
             break
@@ -219,4 +219,6 @@ def test_limit_per_user_takes_what_fits_and_a_repetition_goes_on(limited_cluster
     assert [len(starts(run, shard)) for shard in range(30)] == [1] * 30
     assert "pending" in [entry.kind for entry in Journal(run).entries]
     job = array_of(run)
-    assert set(desk.endings([job]).values()) == {"COMPLETED"}, "the accounting is read where there is one"
+    assert {ending.state for ending in desk.endings([job]).values()} == {"COMPLETED"}, (
+        "the accounting is read where there is one"
+    )

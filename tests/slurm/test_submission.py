@@ -6,7 +6,6 @@ import fcntl
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,61 +13,11 @@ from quintet.shard.context import inputs_digest
 from quintet.shard.errors import Exit, QuintetError
 from quintet.shard.run import Run
 from quintet.slurm.journal import Journal
-from quintet.slurm.queue import ArrayTooLargeError, QueueFullError, Rehearsal, Slurm
+from quintet.slurm.queue import Rehearsal, Slurm
 from quintet.slurm.submission import Wishes, submit
-from quintet.slurm.watch import until_done
 
+from .desk import Desk, quiet, shards_of
 from .planned import plan, planned, publish_merged, publish_shard, record_attempt
-
-
-class Desk:
-    """A desk with limits that keeps what it was handed: jobs count from 100."""
-
-    def __init__(self, largest: int = 1000, limit: int = 10**9, refused_above: int = 10**9) -> None:
-        self.jobs: dict[str, list[str]] = {}
-        self.alive: dict[str, str] = {}
-        self.cancelled: list[str] = []
-        self._largest, self._limit, self._refused_above = largest, limit, refused_above
-
-    def submit(self, arguments: Sequence[str]) -> str:
-        spec = next((word.removeprefix("--array=0-") for word in arguments if word.startswith("--array=")), None)
-        count = 1 if spec is None else int(spec.partition("%")[0]) + 1
-        if count > self._refused_above:
-            raise ArrayTooLargeError("Invalid job array specification")
-        if len(self.alive) + count > self._limit:
-            raise QueueFullError("QOSMaxSubmitJobPerUserLimit")
-        job = str(100 + len(self.jobs))
-        self.jobs[job] = list(arguments)
-        self.alive |= {job: "PENDING"} if spec is None else {f"{job}_{task}": "PENDING" for task in range(count)}
-        return job
-
-    def queued(self) -> dict[str, str]:
-        return dict(self.alive)
-
-    def cancel(self, jobs: Iterable[str]) -> None:
-        self.cancelled += jobs
-        gone = set(self.cancelled)
-        self.alive = {
-            name: state
-            for name, state in self.alive.items()
-            if name.partition("_")[0] not in gone or state != "PENDING"
-        }
-
-    def largest_array(self) -> int:
-        return self._largest
-
-    def endings(self, jobs: Iterable[str]) -> dict[str, str]:
-        return {}
-
-    def end(self, *jobs: str) -> None:
-        self.alive = {name: state for name, state in self.alive.items() if name.partition("_")[0] not in jobs}
-
-    def dependency(self, job: str) -> str:
-        return next((word for word in self.jobs[job] if word.startswith("--dependency=")), "")
-
-
-def quiet(line: str) -> None:
-    return
 
 
 def chain(folder: Path) -> Run:
@@ -79,10 +28,6 @@ def chain(folder: Path) -> Run:
         plan("simulate", units=None, blocks=0, shards=((0, 0),) * 4, after=("select",)),
         plan("walk", 2),
     )
-
-
-def shards_of(run: Run, script: str) -> list[int]:
-    return [int(line) for line in (run.path / "slurm" / script).read_text().split()]
 
 
 def test_a_run_is_a_chain_of_arrays_gated_by_merges(tmp_path: Path) -> None:
@@ -338,51 +283,3 @@ def test_a_cut_line_in_the_journal_is_passed_over(tmp_path: Path) -> None:
     assert submit(run, desk, Wishes(), quiet).jobs == []
     first = json.loads((run.path / "submissions.jsonl").read_text().splitlines()[0])
     assert {"time", "phase", "argv", "job", "map", "offset", "reason"} <= set(first)
-
-
-def test_watching_ends_when_nothing_moves(tmp_path: Path) -> None:
-    run, desk = planned(tmp_path / "run", plan("simulate", 2)), Desk()
-
-    def nothing_happens(seconds: float) -> None:
-        desk.end(*desk.jobs)
-
-    lines: list[str] = []
-    assert until_done(run, desk, Wishes(), 30.0, lines.append, nothing_happens) == Exit.INCOMPLETE
-    assert lines[-1].startswith("stuck: 2 shards")
-
-
-def test_watching_ends_when_all_is_merged(tmp_path: Path) -> None:
-    run, desk = planned(tmp_path / "run", plan("simulate", 2)), Desk()
-    rounds = iter([(0,), (1,)])
-
-    def some_finish(seconds: float) -> None:
-        for shard in next(rounds):
-            publish_shard(run, "simulate", shard)
-        if run.shard_file("simulate", 1).exists():
-            publish_merged(run, "simulate")
-        desk.end(*desk.jobs)
-
-    assert until_done(run, desk, Wishes(), 30.0, quiet, some_finish) == Exit.OK
-    assert shards_of(run, "simulate-2.map") == [1]
-
-
-@pytest.mark.parametrize(("cap", "site", "refused"), [(None, 1.0, True), (1.5, 1.0, False), (0.9, 2, True)])
-def test_a_run_that_used_its_cpu_hours_is_not_handed_in_again_and_what_is_queued_stays(
-    tmp_path: Path, cap: float | None, site: float, refused: bool
-) -> None:
-    run = planned(tmp_path / "run", plan("simulate", 3), site=f"max_cpu_hours: {site}\n")
-    desk = Desk()
-    submit(run, desk, Wishes(max_cpu_hours=5), quiet)
-    queued = dict(desk.alive)
-    for shard in range(2):
-        record_attempt(run, "simulate", shard, None)
-        ended = {"attempt": "t0", "event": "end", "rc": 75, "reason": "", "cpu_s": 1800.0}
-        with run.attempt_file("simulate", shard).open("a") as file:
-            file.write(json.dumps(ended) + "\n")
-    if refused:
-        with pytest.raises(QuintetError, match=r"1 CPU hours are used of at most .*--max-cpu-hours") as caught:
-            submit(run, desk, Wishes(max_cpu_hours=cap), quiet)
-        assert caught.value.code is Exit.CHECK
-    else:
-        submit(run, desk, Wishes(max_cpu_hours=cap), quiet)
-    assert (desk.alive, desk.cancelled) == (queued, [])
