@@ -1,9 +1,10 @@
 """How well a steering direction works on held-out answers: dose-response, bleed, random directions, fluency.
 
-The gates are those of a direction that may be used: the gap between high and low answers rises strictly with the dose,
-by at least 0.4 nats per token from -1 to +1 and by more than along random directions of the same length; at most a
-quarter of the items moves the wrong way; no other trait moves more; answers lose at most 0.25 nats per token, in the
-mean of -1 and +1.
+The gates are those of a direction that may be used: odd and even train items agree on it; the gap between high and low
+answers rises strictly with the dose, by at least 0.4 nats per token from -1 to +1 and by more than along random
+directions of the same length; at most a quarter of the items moves the wrong way; it moves no other trait more than its
+own, and no other direction moves its trait more; answers lose at most 0.25 nats per token, in the mean of -1 and +1;
+open texts read like the trait.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ DOSES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 LOW, ZERO, HIGH = DOSES.index(-1.0), DOSES.index(0.0), DOSES.index(1.0)
 RANDOM_DIRECTIONS = 3
 LEAST_SHIFT, MOST_WRONG, MOST_LOSS, LEAST_Z = 0.4, 0.25, 0.25, 3.0
-GATES = ("monotone", "shift", "beyond_random", "wrong_way", "bleed", "fluency", "judge")
+LEAST_SPLIT_HALF = 1 / 3
+"""By the Spearman-Brown formula 2r / (1 + r), a cosine r of 1/3 between the halves says that half of the whole vector's
+squared length is what other items would give again. SmolLM2 has 0.42 to 0.71 at block 16, 0.19 to 0.49 at block 2."""
+GATES = ("stable", "monotone", "shift", "beyond_random", "wrong_way", "bleed", "column", "fluency", "judge")
 
 
 @dataclass(frozen=True)
@@ -126,12 +130,28 @@ def judge_z(judge: NDArray[np.float64]) -> float:
     return float(difference.mean() / error) if error > 0 else float("nan")
 
 
-def gates(found: Evaluation, trait: str) -> dict[str, bool]:
-    """Return which gates an evaluated direction passes, by the names in `GATES`."""
+def gates(
+    found: Evaluation, trait: str, split_half: float | None = None, column: NDArray[np.float64] | None = None
+) -> dict[str, bool]:
+    """Return which gates an evaluated direction passes, by the names in `GATES`.
+
+    Args:
+        found: its evaluation.
+        trait: which one it steers.
+        split_half: cosine between the vectors of odd and even train items; None where unknown: `stable` is left out.
+        column: f8[traits], what each trait's direction does to this trait; None where one is missing: `column` is left
+            out.
+    """
     means = found.gaps.mean(axis=1)
     shift = found.gaps[HIGH] - found.gaps[LOW]
     own = TRAITS.index(trait)
+    known = {}
+    if split_half is not None:
+        known["stable"] = split_half >= LEAST_SPLIT_HALF
+    if column is not None:
+        known["column"] = int(np.argmax(np.abs(column))) == own
     return {
+        **known,
         "monotone": bool((np.diff(means) > 0).all()),
         "shift": bool(shift.mean() >= LEAST_SHIFT),
         "beyond_random": bool(abs(shift.mean()) > np.abs(found.random).max()),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .contrast import ContrastItem, eval_items
 from .decisions import Decision
-from .probes import likert_questions, parse_behavior, parse_likert, scenarios
+from .probes import hint_code, likert_questions, parse_behavior, parse_likert, scenarios
 from .prompts import INTERVIEW_QUESTION
 from .requests import Answer, Question, Request
 from .streams import PROBES, uniform
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 LOGIT, BEHAVIOR, LIKERT = range(3)
 """Kinds of rows in the table of probes."""
 _NEUTRAL = (0.0,) * len(TRAITS)
-
-ProbeRow = tuple[int, int, int, int, int, float, int]
 
 
 def interview(
@@ -73,7 +71,7 @@ def _logit_probes(simulation: Simulation, acting: list[int]) -> Generator[Reques
     if not simulation.voice.is_mock:
         scores = [high - low for high, low in zip(scores[0::2], scores[1::2], strict=True)]
     return [
-        (tick, resident, LOGIT, number, index, score, -1)
+        (tick, resident, LOGIT, number, index, score, -1, -1)
         for (resident, index, number), score in zip(asked, scores, strict=True)
     ]
 
@@ -97,12 +95,14 @@ def _text_probes(simulation: Simulation, acting: list[int]) -> Generator[Request
     for (resident, kind, number), reply in zip(asked, replies, strict=True):
         if kind == BEHAVIOR:
             scenario_of = behavior[number]
-            outcome, _ = parse_behavior(reply, scenario_of["outcomes"])
+            outcome, matched = parse_behavior(reply, scenario_of["outcomes"])
             code = -1 if outcome is None else list(scenario_of["outcomes"]).index(outcome)
             score = float("nan") if outcome is None else float(outcome == scenario_of["preferred"])
-            rows.append((tick, resident, kind, number, TRAITS.index(scenario_of["trait"]), score, code))
+            hint = hint_code(matched, scenario_of["outcomes"])
+            rows.append((tick, resident, kind, number, TRAITS.index(scenario_of["trait"]), score, code, hint))
         else:
-            value, _ = parse_likert(reply)
+            value, matched = parse_likert(reply)
             trait = TRAITS.index(likert[number]["trait"])
-            rows.append((tick, resident, kind, number, trait, float("nan") if value is None else value, value or -1))
+            score = float("nan") if value is None else float(value)
+            rows.append((tick, resident, kind, number, trait, score, value or -1, hint_code(matched)))
     return rows

@@ -42,6 +42,7 @@ TABLES: dict[str, dict[str, str]] = {
         "trait": "i1",
         "score": "f4",
         "outcome": "i1",
+        "hint": "i2",
     },
     "edges": {"tick": "i4", "src": "i4", "dst": "i4", "kind": "i1"},
     "safety": {"tick": "i4", "resident": "i4", "severity": "i1", "action": "i4"},
@@ -50,6 +51,8 @@ TABLES: dict[str, dict[str, str]] = {
     "grades": {"tick": "i4", "resident": "i4", "facts_correct": "i1", "citations_valid": "i1", "points": "f4"},
     "objectives": {"tick": "i4", "resident": "i4", "template": "i2", "reward": "f4"},
 }
+"""Tables by name; `hint` of a probe is the place in `probes.hints_of` of what its answer was read from, -1 for none."""
+
 WIDE = {"messages": {"coef": ("f4", 5), "dose": ("f4", 5)}}
 """Tables whose columns have several numbers a row; row i of messages belongs to row i of actions."""
 

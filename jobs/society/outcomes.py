@@ -13,7 +13,7 @@ from .measures import METRICS
 from .statistics import entropy
 from .summaries import by_resident
 from .traits import TRAITS
-from .vocabulary import KIND_NAMES, KINDS
+from .vocabulary import KIND_NAMES, KINDS, PLACES
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -73,7 +73,7 @@ def outcomes_of(simulation: Simulation) -> NDArray[np.float64]:
     values |= {name: _mean(ticks[name]) for name in _MEAN_OF_TICKS}
     values |= {name: float(ticks[name][-1]) if len(ticks[name]) else np.nan for name in _LAST_TICK}
     values |= {f"dose_{trait}": _mean(ticks[f"dose_{trait}"]) for trait in TRAITS}
-    residents = by_resident(columns, len(simulation.residents))
+    residents = by_resident(columns, [PLACES.index(resident.place) for resident in simulation.residents])
     submitted = residents["time_to_submit"][residents["submit_tick"] >= 0]
     values |= {
         "efficiency": _mean(residents["efficiency"]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from .tables import packaged_table
 
-UNPARSED = "unparsed"
+NUMERIC, UNPARSED = "numeric", "unparsed"
 
 _LIKERT = (
     (1, ("strongly disagree", "completely disagree", "absolutely not", "definitely not")),
@@ -35,7 +36,7 @@ def parse_likert(text: str) -> tuple[int | None, str]:
     """
     number = _NUMBER.search(text)
     if number:
-        return int(number.group()), "numeric"
+        return int(number.group()), NUMERIC
     plain = text.replace("’", "'")
     for pattern, score, phrase in _PHRASES:
         if pattern.search(plain):
@@ -68,6 +69,22 @@ def parse_behavior(text: str, outcomes: dict[str, list[str]]) -> tuple[str | Non
     if len(outcomes) == 2 and any(word in _NEGATIONS or word.endswith("n't") for word in before):
         outcome = next(other for other in outcomes if other != outcome)
     return outcome, term
+
+
+def hints_of(outcomes: Mapping[str, Sequence[str]] | None = None) -> tuple[str, ...]:
+    """Return what an answer can be read from, by the codes of the log: 0 is a number, the phrases follow as listed.
+
+    `outcomes` are those of a scenario, labels before their keywords; None stands for a Likert question.
+    """
+    if outcomes is None:
+        return (NUMERIC, *(phrase for _, _, phrase in _PHRASES))
+    return (NUMERIC, *(term for outcome, keywords in outcomes.items() for term in (outcome, *keywords)))
+
+
+def hint_code(matched: str, outcomes: Mapping[str, Sequence[str]] | None = None) -> int:
+    """Return the place in `hints_of` of what a parser matched, the first of equal ones; -1 for `"unparsed"`."""
+    known = hints_of(outcomes)
+    return known.index(matched) if matched in known else -1
 
 
 def scenarios() -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .measures import COLLABORATIVE, COOPERATIVE
 from .traits import TRAITS, trait_band
-from .vocabulary import ARGUE, KINDS, SUBMIT_PLAN, SUBMIT_REPORT, TALK
+from .vocabulary import ARGUE, KINDS, PLACES, SUBMIT_PLAN, SUBMIT_REPORT, TALK
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -49,17 +49,22 @@ def by_band(columns: Columns, bands: NDArray[np.int64], ticks: int) -> NDArray[n
     )
 
 
-def by_resident(columns: Columns, n: int) -> dict[str, NDArray[Any]]:
+def by_resident(columns: Columns, places: Sequence[int]) -> dict[str, NDArray[Any]]:
     """Return columns [residents]: what each did over the run.
 
     `efficiency` is the share of goal-directed actions that succeeded, `collaboration_ratio` that of collaborative
-    actions in company of an encounter; ticks that never came are -1.
+    actions done where more than one resident was at the tick's start; ticks that never came are -1.
+
+    Args:
+        columns: the log from the first tick on.
+        places: where each resident was before it.
     """
+    n = len(places)
     who, kind, tick = (columns[f"actions/{name}"] for name in ("resident", "action", "tick"))
     success = columns["actions/outcome"] == 0
     directed = np.isin(kind, [index for index, entry in enumerate(KINDS) if entry.directed])
     collaborative = np.isin(kind, list(COLLABORATIVE))
-    sizes = _sizes(columns)
+    company = _crowds(columns, places) > 1
 
     def total(values: Any) -> NDArray[Any]:
         return np.bincount(who, np.asarray(values, np.float64), n)
@@ -71,7 +76,7 @@ def by_resident(columns: Columns, n: int) -> dict[str, NDArray[Any]]:
 
     with np.errstate(invalid="ignore", divide="ignore"):
         efficiency = total(directed & success) / total(directed)
-        together = total(collaborative & (sizes > 1)) / total(collaborative)
+        together = total(collaborative & company) / total(collaborative)
     started = first(np.ones(len(who), bool))
     submitted = first(np.isin(kind, [SUBMIT_REPORT, SUBMIT_PLAN]) & success)
     reward = np.bincount(columns["objectives/resident"], columns["objectives/reward"].astype(np.float64), n)
@@ -88,9 +93,15 @@ def by_resident(columns: Columns, n: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def _sizes(columns: Columns) -> NDArray[np.int64]:
-    """Return how many took part in the encounter of each action; everybody who takes part acts."""
-    return np.repeat(columns["encounters/size"], columns["encounters/size"]).astype(np.int64)
+def _crowds(columns: Columns, places: Sequence[int]) -> NDArray[np.int64]:
+    """Return how many residents were at the place of each action at the start of its tick."""
+    tick, source, target = (columns[f"actions/{name}"].astype(np.int64) for name in ("tick", "place", "place_after"))
+    changes = np.zeros((int(tick.max(initial=-1)) + 2, len(PLACES)), np.int64)
+    changes[0] = np.bincount(np.asarray(places, np.int64), minlength=len(PLACES))
+    np.add.at(changes, (tick + 1, target), 1)
+    np.subtract.at(changes, (tick + 1, source), 1)
+    crowds: NDArray[np.int64] = changes.cumsum(axis=0)[tick, source]
+    return crowds
 
 
 def coefficient_buckets(coefficients: NDArray[np.float32]) -> NDArray[np.int64]:

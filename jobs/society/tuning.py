@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .contrast import ContrastItem
-from .steering import PersonaVectors, Steering
 from .traits import TRAITS
 from .vectors import answer_scores
 
 if TYPE_CHECKING:
     from .backend import Backend
+    from .config import RunConfig
+    from .steering import Steering
 
 LOSS_WEIGHT, BLEED_WEIGHT = 2.0, 0.5
 
@@ -36,20 +37,16 @@ def tuned_layers(parameters: Mapping[str, Any], blocks: int) -> list[int]:
     return [block for block in asked if block <= last]
 
 
-def tuned_gains(parameters: Mapping[str, Any]) -> dict[str, float]:
-    """Return the gain of each trait in a trial."""
-    return {trait: float(parameters[f"gain_{trait}"]) for trait in TRAITS}
+def tuned(config: RunConfig, parameters: Mapping[str, Any], blocks: int) -> RunConfig:
+    """Return a config with a trial's blocks, of a model of so many `blocks`, and its gains times the config's."""
+    own = config.steering
+    gains = {trait: own.vector_norm[trait] * float(parameters[f"gain_{trait}"]) for trait in TRAITS}
+    changes = {"layers": tuned_layers(parameters, blocks), "vector_norm": gains}
+    return config.model_copy(update={"steering": own.model_copy(update=changes)})
 
 
-def tuning_score(
-    backend: Backend,
-    vectors: PersonaVectors,
-    items: Mapping[str, Sequence[ContrastItem]],
-    layers: Sequence[int],
-    gains: Mapping[str, float],
-) -> TuningScore:
-    """Return how good blocks and gains are, over doses of -1 and +1 of every trait."""
-    steering = Steering(vectors, layers, vector_norm=gains)
+def tuning_score(backend: Backend, items: Mapping[str, Sequence[ContrastItem]], steering: Steering) -> TuningScore:
+    """Return how good a steering is, over coefficients of -1 and +1 of every trait."""
     level = {trait: float(answer_scores(backend, items[trait]).mean()) for trait in TRAITS}
     shifts, losses, bleeds = [], [], []
     for trait in TRAITS:

@@ -48,15 +48,23 @@ def logged_level(result: Result) -> Level:
 
 
 def hook_level(model_name: str, evidence: VectorEvidence | None) -> Level:
-    """Level 2: hooks change the residual stream by the dose."""
+    """Level 2: hooks change the residual stream by the dose, at every block that simulate steers."""
     name = "Hooks change the residual stream"
     if model_name == "mock":
         return Level(name, NOT_APPLICABLE, "the mock model has no residual stream")
     if evidence is None or not evidence.directions:
         return Level(name, NOT_APPLICABLE, "the phase eval-vectors is not merged")
-    worst = max(one.hook_error for one in evidence.directions)
-    verdict = "PASS" if worst <= HOOK_TOLERANCE else "FAIL"
-    return Level(name, verdict, f"largest error of the change's norm {100 * worst:.3f} % of the dose's")
+    worst = max((one.hook_error for one in evidence.steered), default=0.0)
+    reason = f"largest error of the change's norm {100 * worst:.3f} % of the dose's"
+    return Level(name, "FAIL", reason) if worst > HOOK_TOLERANCE else of_all_blocks(name, reason, evidence)
+
+
+def of_all_blocks(name: str, reason: str, evidence: VectorEvidence) -> Level:
+    """Return that a level is passed, with a warning where steered blocks were not looked at."""
+    if not evidence.unseen:
+        return Level(name, "PASS", reason)
+    blocks = ", ".join(map(str, evidence.unseen))
+    return Level(name, "WARNING", f"not looked at: block {blocks}; study.eval_layers can name it")
 
 
 def held_out_level(model_name: str, evidence: VectorEvidence | None) -> Level:
@@ -66,10 +74,10 @@ def held_out_level(model_name: str, evidence: VectorEvidence | None) -> Level:
         return Level(name, NOT_APPLICABLE, "the mock model answers by a formula")
     if evidence is None or not evidence.directions:
         return Level(name, NOT_APPLICABLE, "the phase eval-vectors is not merged")
-    lacking = [f"{one.trait} at block {one.layer}" for one in evidence.directions if not one.gates["monotone"]]
+    lacking = [f"{one.trait} at block {one.layer}" for one in evidence.steered if not one.gates["monotone"]]
     if lacking:
         return Level(name, "FAIL", f"not for {', '.join(lacking)}")
-    return Level(name, "PASS", f"{len(evidence.directions)} directions")
+    return of_all_blocks(name, f"{len(evidence.steered)} directions", evidence)
 
 
 def behaviour_level(contrasts: pd.DataFrame) -> Level:

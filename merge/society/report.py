@@ -15,7 +15,7 @@ from ...shard.society.rows import TIMING
 from ..drawing import shown
 from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
-from .evidence import VectorEvidence
+from .evidence import Direction, VectorEvidence
 from .levels import Level
 from .results import Result
 from .words import chance, interval_text, number
@@ -33,11 +33,13 @@ BEHAVIOURS = {
 """The action that a trait should move first, in which direction, in words (Costa and McCrae 1992, facets)."""
 
 GATE_WORDS = {
+    "stable": "split-half cosine ≥ 1/3",
     "monotone": "gap rises with every dose",
     "shift": "gap(+1) − gap(−1) ≥ 0.4",
     "beyond_random": "more than random directions",
     "wrong_way": "≤ 25 % of items the wrong way",
     "bleed": "own trait moves most",
+    "column": "no other vector moves its trait more",
     "fluency": "answers lose ≤ 0.25 nats",
     "judge": "open texts: z ≥ 3",
 }
@@ -344,22 +346,34 @@ def activity(figures: Mapping[str, SavedFigure]) -> Section:
     )
 
 
+def gates_text(one: Direction) -> str:
+    """Say which gates a direction fails."""
+    failed = [GATE_WORDS[name] for name in GATES if not one.gates.get(name, True)]
+    passed = "all" if len(one.gates) == len(GATES) else "all that could be judged"
+    return f"not: {'; '.join(failed)}" if failed else passed
+
+
 def directions(evidence: VectorEvidence) -> Section:
     """Tell whether the vectors deserve trust, on answers that they were not made from."""
     rows = [
         (
-            f"{TRAIT_NAMES[one.trait]}, block {one.layer}",
+            f"{TRAIT_NAMES[one.trait]}, block {one.layer}"
+            + (f" ({one.orthogonalize})" if one.orthogonalize != "none" else ""),
+            number(one.d_prime, 1),
+            number(one.split_half),
             number(one.shift),
             f"{number(one.random_largest)}",
             f"{100 * one.wrong_way:.0f} %",
             number(one.loss),
             number(one.judge_z, 1),
-            "all" if all(one.gates.values()) else "not: " + "; ".join(GATE_WORDS[g] for g in GATES if not one.gates[g]),
+            gates_text(one),
         )
         for one in evidence.directions
     ]
     header = (
         "Direction",
+        "d′",
+        "split-half",
         "gap(+1) − gap(−1)",
         "largest random",
         "wrong way",
@@ -369,12 +383,13 @@ def directions(evidence: VectorEvidence) -> Section:
     )
     failed = [one for one in evidence.directions if not all(one.gates.values())]
     verdict = (
-        "All directions pass all gates." if not failed else f"{len(failed)} of {len(rows)} directions fail a gate."
+        "All directions pass their gates." if not failed else f"{len(failed)} of {len(rows)} directions fail a gate."
     )
     tuned = f"\n\n{evidence.tuned}" if evidence.tuned else ""
     return Section(
         "Are the directions any good?",
-        "Held-out answers (nats per token) under a dose of one trait, before any town was run. "
+        "Extraction: d′ between the two kinds of answers and the cosine between vectors of odd and even items, before "
+        "any orthogonalisation. Held-out answers (nats per token) under a dose of one trait, before any town was run. "
         f"{verdict}\n\n{markdown_table(header, rows)}{tuned}",
     )
 

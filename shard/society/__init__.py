@@ -103,7 +103,7 @@ class SocietyWork:
         """Return the task of a trial of tune."""
         from .model_phases import tuning_trial
 
-        return Once(tuning_trial, self._voices, dict(parameters))
+        return Once(tuning_trial, self._voices, self._config, dict(parameters))
 
     def propose(self, number: int, earlier: Sequence[FinishedTrial]) -> dict[str, Any]:
         """Return the parameters of a trial of tune."""

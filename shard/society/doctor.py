@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 MOST_NEW_TOKENS = 64
 MOST_PROMPT_TOKENS = 300
 LEAST_FILL = 0.5
-LEAST_HITS = 0.2
+LEAST_HITS, LEAST_LOOKUPS = 0.2, 100
+CACHE_MENDS = {"embedding": "memory: {scoring: keyword}, which embeds nothing", "memory": "memory: {capacity: 200}"}
+"""What saves the work of a cache that is on and hardly hits."""
 MOST_HOURS = 8.0
 LEAST_FREE_GB = 3.0
 SWAP_SECONDS = 0.5
@@ -188,8 +190,20 @@ def prompts(evidence: Evidence) -> Finding | None:
     if not np.isfinite(mean):
         return None
     if mean > MOST_PROMPT_TOKENS:
-        return Finding("warn", f"prompts of {mean:.0f} tokens in the mean", "memory: {top_k: 3}, shorter goals")
+        return Finding("warn", f"prompts of {mean:.0f} tokens in the mean", shorter_prompts(evidence.config))
     return Finding("ok", f"prompts of {mean:.0f} tokens in the mean")
+
+
+def shorter_prompts(config: RunConfig) -> str:
+    """Return the keys of a config that shorten its prompts."""
+    told = config.meta_orchestrator
+    mends = {
+        "memory: {top_k: 1}": config.memory.top_k > 1,
+        "inference: {persona_prompt: labels}": config.inference.persona_prompt == "description",
+        "shorter meta_orchestrator.global_goals": bool(told.global_goals),
+        "shorter meta_orchestrator.recurring_reminders": bool(told.recurring_reminders),
+    }
+    return ", ".join(mend for mend, helps in mends.items() if helps) or "a model with a larger vocabulary"
 
 
 def batch_fill(evidence: Evidence) -> Finding | None:
@@ -206,18 +220,26 @@ def batch_fill(evidence: Evidence) -> Finding | None:
 
 
 def caches(evidence: Evidence) -> Finding | None:
-    """Look at the hit rates of the caches."""
+    """Look at the hit rates of the caches.
+
+    A retrieval is found again only where a resident remembered nothing in between. Residents remember every action of
+    theirs and look back once an action, so that no hit at all is no fault.
+    """
+    config = evidence.config
+    if evidence.has_model and config.memory.scoring == "embedding" and not config.optimization.embedding_cache:
+        return Finding("warn", "texts are embedded anew every time", "optimization: {embedding_cache: true}")
     rates = {
         name: evidence.total(f"{name}_hits") / evidence.total(f"{name}_lookups")
-        for name in ("embedding", "memory")
-        if evidence.total(f"{name}_lookups") > 100
+        for name in CACHE_MENDS
+        if evidence.total(f"{name}_lookups") > LEAST_LOOKUPS
     }
     if not rates:
         return None
-    text = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items())
-    if rates.get("embedding", 1.0) < LEAST_HITS:
-        return Finding("warn", f"cache hits: {text}", "optimization: {embedding_cache: true}")
-    return Finding("ok", f"cache hits: {text}")
+    text = "cache hits: " + ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items())
+    if rates.get("memory") == 0:
+        text += " (inevitable: every action adds a memory)"
+    low = [name for name, rate in rates.items() if rate < LEAST_HITS and (name, rate) != ("memory", 0)]
+    return Finding("warn", text, ", ".join(CACHE_MENDS[name] for name in low)) if low else Finding("ok", text)
 
 
 def projection(evidence: Evidence) -> Finding:

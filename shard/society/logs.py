@@ -97,12 +97,13 @@ def from_partials(context: Context) -> Iterator[UnitLog]:
             if card is None or card.cfg != plan.config_sha256[:16]:
                 continue
             with opened(candidate) as file:
-                arrays = {name: file[f"rows/{name}"][()] for name in names}
-                offsets = {name: file[f"rows/{name}_offsets"][()].tolist() for name in names}
+                there = [name for name in names if f"rows/{name}" in file]  # an older run may lack a column
+                arrays = {name: file[f"rows/{name}"][()] for name in there}
+                offsets = {name: file[f"rows/{name}_offsets"][()].tolist() for name in there}
                 ticks = file["rows/units/ticks"][()].tolist()
             first = card.lo * plan.block_size
             for row, count in enumerate(ticks):
-                columns = {name: arrays[name][offsets[name][row] : offsets[name][row + 1]] for name in names}
+                columns = {name: arrays[name][offsets[name][row] : offsets[name][row + 1]] for name in there}
                 yield unit_log(context, first + row, columns, count, True)
             break
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...jobs.society.traits import TRAITS
 from ..errors import Exit, QuintetError
-from .table import PRIOR_UNIT, eval_layers
+from .table import PRIOR_UNIT, eval_sites
 from .voices import use_cache
 
 if TYPE_CHECKING:
@@ -77,26 +77,29 @@ def evaluation_rows(voices: Voices, config: RunConfig, units: range) -> dict[str
     from ...jobs.society.steering import Steering
     from ...jobs.society.verification import verify_hooks
 
-    layers = eval_layers(config)
+    sites = eval_sites(config)
     found, errors = [], []
     for unit in units:
-        trait, layer = TRAITS[unit // len(layers)], layers[unit % len(layers)]
-        found.append(evaluate(voices.backend, voices.vectors, eval_items(), trait, layer))
-        _, by_block = verify_hooks(voices.backend, Steering(voices.vectors, (layer,)), {trait: 1.0})
+        trait, (how, layer) = TRAITS[unit // len(sites)], sites[unit % len(sites)]
+        vectors = voices.vectors.orthogonalised(how)
+        found.append(evaluate(voices.backend, vectors, eval_items(), trait, layer))
+        _, by_block = verify_hooks(voices.backend, Steering(vectors, (layer,)), {trait: 1.0})
         errors.append(by_block[layer])
     names = ("gaps", "bleed", "random", "loss", "judge")
     rows: dict[str, Any] = {f"rows/{name}": np.stack([getattr(one, name) for one in found]) for name in names}
     return {**rows, "rows/hook_error": np.array(errors)}
 
 
-def tuning_trial(voices: Voices, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a trial of tune is worth."""
+def tuning_trial(voices: Voices, config: RunConfig, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a trial of tune is worth, steered as simulate would steer its targeted arm."""
+    from ...jobs.society.arms import steering_of
     from ...jobs.society.contrast import eval_items
-    from ...jobs.society.tuning import tuned_gains, tuned_layers, tuning_score
+    from ...jobs.society.tuning import tuned, tuning_score
 
-    layers = tuned_layers(parameters, voices.backend.n_blocks)
-    score = tuning_score(voices.backend, voices.vectors, eval_items(), layers, tuned_gains(parameters))
-    attributes = {"layers": layers, "shift": score.shift, "loss": score.loss, "bleed": score.bleed}
+    targeted = config.model_copy(update={"steering": config.steering.model_copy(update={"mode": "targeted"})})
+    steering = steering_of(tuned(targeted, parameters, voices.backend.n_blocks), voices.backend, voices.vectors)
+    score = tuning_score(voices.backend, eval_items(), steering)
+    attributes = {"layers": list(steering.layers), "shift": score.shift, "loss": score.loss, "bleed": score.bleed}
     if not np.isfinite(score.value):
         return {"value": float("nan"), "attributes": attributes, "failure": "the model gave no finite scores"}
     return {"value": score.value, "attributes": attributes}

@@ -113,13 +113,14 @@ def datasets(config: RunConfig) -> tuple[Dataset, ...]:
 def resident_rows(simulation: Simulation) -> dict[str, np.ndarray]:
     """Return the table of residents of a run, by column."""
     world, people = simulation.world, simulation.residents
-    columns = by_resident(simulation.log.since(), len(people))
+    places = [PLACES.index(person.place) for person in people]
+    columns = by_resident(simulation.log.since(), places)
     roles = ROLES[simulation.config.env]
     return {
         **columns,
         "coef": simulation.personas.astype("f4"),
         "role": np.array([roles.index(person.role) for person in people]),
-        "place0": np.array([PLACES.index(person.place) for person in people]),
+        "place0": np.array(places),
         "goals": np.array([[GOALS.index(goal) for goal in person.goals[1:]] for person in people]),
         "facts": np.array([facts.bit_count() for facts in world.facts]),
         "satisfaction": np.array(world.satisfaction, float),

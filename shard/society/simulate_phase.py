@@ -114,15 +114,16 @@ class SimulateBlock:
         self._driven = Lanes(whole)
 
     def _counters(self) -> dict[str, float]:
-        engine = getattr(self._backend, "engine", None)
+        # a model on several devices has a replica, and an engine, on each
+        engines = [getattr(one, "engine", None) for one in getattr(self._backend, "replicas", [self._backend])]
         embeddings = getattr(self._backend, "embeddings", None)
         memories = [memory for simulation in self._lanes.simulations for memory in simulation.memories]
         return {
             "cpu_s": time.process_time(),
             "wall_s": time.monotonic(),
-            "rows": float(getattr(engine, "rows", 0)),
-            "forwards": float(getattr(engine, "forwards", 0)),
-            "tokens": float(getattr(engine, "tokens", 0)),
+            "rows": float(sum(getattr(engine, "rows", 0) for engine in engines)),
+            "forwards": float(sum(getattr(engine, "forwards", 0) for engine in engines)),
+            "tokens": float(sum(getattr(engine, "tokens", 0) for engine in engines)),
             "embedding_lookups": float(getattr(embeddings, "lookups", 0)),
             "embedding_hits": float(getattr(embeddings, "hits", 0)),
             "memory_lookups": float(sum(memory.lookups for memory in memories)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ...jobs.society.conditions import conditions
 from ...jobs.society.evaluation import DOSES, RANDOM_DIRECTIONS
@@ -16,6 +16,9 @@ from .rows import datasets
 
 if TYPE_CHECKING:
     from ...jobs.society.config import RunConfig
+
+Site = tuple[Literal["none", "soft", "gram_schmidt"], int]
+"""How vectors are orthogonalised, and a block at which they are added."""
 
 PRIOR_UNIT = len(TRAITS)
 """The unit of vectors that is the calibrated prior; the units before it are the traits."""
@@ -78,6 +81,9 @@ SIMULATE_KEYS = (
         )
     ),
 )
+TUNED_WITH = ("orthogonalize", "layer_scale", "strength", "vector_norm")
+"""What makes doses of the blocks and gains of a trial, as it does in simulate."""
+
 MOST_REPLICAS_MB = 46e-3
 """Megabytes of keys and values a token of one row."""
 
@@ -98,9 +104,17 @@ def lanes_of(config: RunConfig) -> int:
     return config.study.lanes or (1 if config.model_name == "mock" else 2)
 
 
-def eval_layers(config: RunConfig) -> list[int]:
-    """Return the blocks that eval-vectors scores."""
-    return config.study.eval_layers or config.steering.layers
+def steered_sites(config: RunConfig, layers: list[int] | None = None) -> list[Site]:
+    """Return where simulate adds vectors, over all conditions; `layers` are the blocks that tune chose for them."""
+    overrides = {one.override: one for one in conditions(config)} if config.study.overrides else {}
+    sections = [config.steering, *(one.config(config, 0).steering for one in overrides.values())]
+    return list(dict.fromkeys((one.orthogonalize, layer) for one in sections for layer in layers or one.layers))
+
+
+def eval_sites(config: RunConfig) -> list[Site]:
+    """Return what eval-vectors scores of each trait: `study.eval_layers`, and all that the config steers."""
+    swept = [(config.steering.orthogonalize, layer) for layer in config.study.eval_layers or ()]
+    return list(dict.fromkeys([*swept, *steered_sites(config)]))
 
 
 def model_blocks(name: str) -> int | None:
@@ -191,7 +205,7 @@ def vectors_phase(config: RunConfig, after: tuple[str, ...]) -> Phase:
 
 
 def eval_phase(config: RunConfig, after: tuple[str, ...]) -> Phase:
-    """Return the phase that scores held-out answers: a unit is a trait at a block."""
+    """Return the phase that scores held-out answers: a unit is a trait at a site, sites within traits."""
     from ...jobs.society.contrast import eval_items
 
     items = len(eval_items()[TRAITS[0]])
@@ -199,9 +213,15 @@ def eval_phase(config: RunConfig, after: tuple[str, ...]) -> Phase:
     return Phase(
         name="eval-vectors",
         kind="map",
-        units=len(TRAITS) * len(eval_layers(config)),
+        units=len(TRAITS) * len(eval_sites(config)),
         after=after,
-        reads=(*ENGINE_KEYS, "study.eval_layers", "steering.layers"),
+        reads=(
+            *ENGINE_KEYS,
+            "study.eval_layers",
+            "study.overrides",
+            "steering.layers",
+            "steering.orthogonalize",
+        ),
         inputs=vector_inputs(config),
         datasets=(
             Dataset("rows/gaps", "f8", (len(DOSES), items)),
@@ -227,7 +247,7 @@ def tune_phase(config: RunConfig, after: tuple[str, ...]) -> Phase:
         kind="pull",
         units=trials,
         after=after,
-        reads=(*ENGINE_KEYS, "seed"),
+        reads=(*ENGINE_KEYS, "seed", *(f"steering.{key}" for key in TUNED_WITH)),
         inputs=vector_inputs(config),
         grows="study.tune.trials",
         search=SearchSpec(

@@ -101,18 +101,9 @@ class Voices:
 
     def tuned(self, config: RunConfig) -> RunConfig:
         """Return the config of a unit with the blocks and gains of the best trial."""
-        from ...jobs.society.tuning import tuned_gains, tuned_layers
+        from ...jobs.society.tuning import tuned
 
-        best = self._best_trial
-        gains = tuned_gains(best)
-        mine = config.steering.vector_norm
-        steering = config.steering.model_copy(
-            update={
-                "layers": tuned_layers(best, self.backend.n_blocks),
-                "vector_norm": {trait: mine[trait] * gains[trait] for trait in TRAITS},
-            }
-        )
-        return config.model_copy(update={"steering": steering})
+        return tuned(config, self._best_trial, self.backend.n_blocks)
 
     @cached_property
     def _best_trial(self) -> Mapping[str, Any]:
@@ -120,8 +111,8 @@ class Voices:
             return best_parameters(file)
 
 
-def best_parameters(file: Any) -> dict[str, Any]:
-    """Return the parameters of the best finished trial in the result of tune, the first among equals.
+def best_parameters(file: Any, what: str = "parameters") -> dict[str, Any]:
+    """Return the parameters (or `attributes`) of the best finished trial in the result of tune, the first among equals.
 
     Raises:
         QuintetError: exit 65 where no trial has a value.
@@ -132,8 +123,8 @@ def best_parameters(file: Any) -> dict[str, Any]:
     if not np.isfinite(values).any():
         raise QuintetError(Exit.INPUT, "phase tune: no trial has a value")
     row = int(np.argmax(values))
-    offsets = file["rows/parameters_offsets"][()]
-    return dict(json.loads(file["rows/parameters"][offsets[row] : offsets[row + 1]].tobytes()))
+    offsets = file[f"rows/{what}_offsets"][()]
+    return dict(json.loads(file[f"rows/{what}"][offsets[row] : offsets[row + 1]].tobytes()))
 
 
 def stored_vectors(file: Any, sha256: str) -> PersonaVectors:

@@ -15,7 +15,7 @@ from quintet.jobs.society.mock import W
 from quintet.jobs.society.summaries import BANDS, bands_of, by_band, by_resident, coefficient_buckets
 from quintet.jobs.society.tables import playbook
 from quintet.jobs.society.templates import merged_over
-from quintet.jobs.society.vocabulary import KIND_INDEX
+from quintet.jobs.society.vocabulary import KIND_INDEX, PLACES
 
 
 def town(trait: str, dose: float, seed: int, **more: Any) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def test_heuristic_towns_need_no_torch() -> None:
 def test_summaries_agree_with_the_actions() -> None:
     simulation = Simulation(RunConfig(run_id="m", model_name="mock", population=12, steps=15))
     history = simulation.run()
-    table = by_resident(history.columns, 12)
+    table = by_resident(history.columns, [PLACES.index(resident.place) for resident in history.residents])
     assert table["actions"].sum() == len(history.actions)
     for number, resident in enumerate(history.residents):
         mine = [action for action in history.actions if action.resident == resident.id]

@@ -18,6 +18,7 @@ from quintet.jobs.society import (
     load_contrast_items,
     sample_residents,
 )
+from quintet.jobs.society.evaluation import LEAST_SPLIT_HALF
 from quintet.jobs.society.prompts import persona_words, resident_block
 
 from .golden_files import golden
@@ -116,6 +117,7 @@ def test_extraction_finds_the_recorded_vectors(smollm2: Any, smollm2_vectors: An
         np.testing.assert_allclose(fresh.directions[trait][16], smollm2_vectors.directions[trait][16], atol=1e-5)
         agreement = fresh.quality[trait][16]["agreement"]
         np.testing.assert_allclose(agreement, RECORDED["train_agreement_layer16"][trait], atol=1e-3)
+        assert fresh.quality[trait][16]["split_half"] >= LEAST_SPLIT_HALF
 
 
 @pytest.mark.slow

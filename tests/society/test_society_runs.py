@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from quintet.jobs.society.evaluation import LEAST_SPLIT_HALF
 from quintet.jobs.society.outcomes import OUTCOMES
 from quintet.merge.society.analyze import command as analyze
 from quintet.merge.society.evidence import vector_evidence
+from quintet.merge.society.levels import hook_level
+from quintet.merge.society.report import directions
 from quintet.merge.society.verify_command import command as verify_steering
+from quintet.merge.society.words import number
 from quintet.shard.commands.base import run_command
 from quintet.shard.commands.plan import command
 from quintet.shard.configs import study_of, validated
@@ -92,8 +96,21 @@ def test_vectors_are_made_judged_tuned_and_used(house: House, tmp_path: Path) ->
     assert evidence is not None and [one.trait for one in evidence.directions] == list("EACON")
     assert all(one.hook_error < 0.01 for one in evidence.directions)
     assert "on the held-out items themselves" in evidence.tuned
+    with context.result("vectors") as file:
+        halves, d_primes = file["rows/split_half"][()].reshape(5, 4)[:, 2], file["rows/d_prime"][()].reshape(5, 4)[:, 2]
+    assert [one.split_half for one in evidence.directions] == halves.tolist()
+    assert [one.d_prime for one in evidence.directions] == d_primes.tolist()
+    assert [one.gates["stable"] for one in evidence.directions] == (halves >= LEAST_SPLIT_HALF).tolist()
+    bleed = np.abs([one.bleed for one in evidence.directions])
+    assert [one.gates["column"] for one in evidence.directions] == (bleed.argmax(axis=0) == np.arange(5)).tolist()
+    shown = directions(evidence).text
+    assert "| split-half |" in shown and number(d_primes[0], 1) in shown and "split-half cosine ≥ 1/3" in shown
     with context.result("tune") as file:
         gain = best_parameters(file)["gain_E"]
+        chosen = best_parameters(file, "attributes")["layers"]
+    assert evidence.unseen == sorted(set(chosen) - {2})
+    hooks = hook_level("tiny-random", evidence)
+    assert hooks.verdict == ("WARNING" if evidence.unseen else "PASS")
     with context.result("simulate") as file:
         coefficients = file["rows/residents/coef"][()]
         doses = file["rows/scalars"][:, OUTCOMES.index("dose_E")]

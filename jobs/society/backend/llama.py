@@ -57,7 +57,7 @@ def read_weights(folder: Path, architecture: Architecture, dtype: torch.dtype, d
     Raises:
         KeyError: a weight is missing.
     """
-    homes = {name: entry for path in sorted(folder.glob("*.safetensors")) for name, entry in _directory(path)}
+    homes = {name: entry for path in sorted(folder.glob("*.safetensors")) for name, entry in directory(path)}
 
     def tensor(name: str) -> torch.Tensor:
         if name not in homes:
@@ -68,7 +68,7 @@ def read_weights(folder: Path, architecture: Architecture, dtype: torch.dtype, d
     return fused(tensor, architecture, tied)
 
 
-def _directory(path: Path) -> list[tuple[str, tuple[Path, dict[str, Any], int]]]:
+def directory(path: Path) -> list[tuple[str, tuple[Path, dict[str, Any], int]]]:
     """Return the tensors of a safetensors file: name, and where each lies."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")

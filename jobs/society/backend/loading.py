@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..mock import MockBackend
 from .core import Backend
 from .engine import LlamaEngine
+from .placement import FIT_MARGIN, device_bytes, shared_out, weight_bytes
 from .runtime import torch_with
 from .store import model_folder
 from .tokenizer import ByteTokenizer, FastTokenizer
 
 if TYPE_CHECKING:
     from ..config import RunConfig
-
-FIT_MARGIN = 1.2
-"""Weights and the tensors that are made on the way."""
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -43,7 +41,8 @@ def load_backend(
         batch_size: rows in one forward pass.
         quantization: `"nf4"` and `"int8"` by bitsandbytes, `"int8dyn"` by the engine on a CPU; `"auto"` is `"nf4"`
             on a GPU, else `"none"`.
-        devices: where it runs; with several, each has a replica and rows are shared out.
+        devices: where it runs; with several, each has a replica and rows are shared out, or one model that is too
+            large for one of them lies on all.
         max_gpu_memory_gb, max_cpu_memory_gb, offload_folder: caps; what does not fit lies on disk.
         threads: of torch.
         prefix_reuse: whether common beginnings of prompts are computed once.
@@ -105,6 +104,14 @@ def load_backend(
         engine = _engine(found.path, chosen, place, quantization, caps)
         return backend(engine, tokenizer, found.sha256, found.path)
 
+    weights = weight_bytes(found.path, chosen, quantization)
+    memory = shared_out(weights, places, device_bytes, max_gpu_memory_gb, max_cpu_memory_gb)
+    if memory is not None:
+        from .foreign import HookEngine
+        from .modules import load_module
+
+        module = load_module(found.path, chosen, places[0], quantization, (None, None, offload_folder), memory)
+        return backend(HookEngine(module), tokenizer, found.sha256, found.path)
     return _replicated(made(places[0]), places, made)
 
 
@@ -113,7 +120,7 @@ def _engine(folder: Path, dtype: Any, place: str, quantization: str, caps: Any) 
     from .llama import architecture_of, read_weights
 
     architecture = architecture_of(folder)
-    if caps is not None and _fits(folder, dtype, place, caps):
+    if caps is not None and _fits(weight_bytes(folder, dtype, quantization), place, caps):
         caps = None
     if architecture is None or quantization in ("nf4", "int8") or caps is not None:
         from .foreign import HookEngine
@@ -128,13 +135,11 @@ def _engine(folder: Path, dtype: Any, place: str, quantization: str, caps: Any) 
     return engine
 
 
-def _fits(folder: Path, dtype: Any, place: str, caps: Any) -> bool:
+def _fits(weights: float, place: str, caps: Any) -> bool:
     """Whether a model's weights stay below the cap of the device it is meant for, so that nothing is offloaded."""
     on_gpu, on_cpu, _ = caps
     cap = on_gpu if place.startswith("cuda") else on_cpu
-    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    # files hold two bytes a number or four, so that this is never too small
-    return cap is None or 0 < weights * max(1, dtype.itemsize / 2) * FIT_MARGIN <= cap * 2**30
+    return cap is None or 0 < weights * FIT_MARGIN <= cap * 2**30
 
 
 def _devices(torch: Any, devices: Any) -> list[str]:

@@ -87,7 +87,14 @@ def quantization_settings(kind: str, dtype: Any, offloaded: bool = False) -> dic
     return {"quantization_config": settings}
 
 
-def load_module(folder: Path, dtype: Any, place: str, quantization: str = "none", caps: Any = None) -> Any:
+def load_module(
+    folder: Path,
+    dtype: Any,
+    place: str,
+    quantization: str = "none",
+    caps: Any = None,
+    memory: dict[int | str, str] | None = None,
+) -> Any:
     """Return a causal language model of a folder.
 
     Args:
@@ -96,6 +103,7 @@ def load_module(folder: Path, dtype: Any, place: str, quantization: str = "none"
         place: device.
         quantization: none, nf4 or int8.
         caps: (GPU gigabytes, CPU gigabytes, offload folder), or nothing.
+        memory: what each device takes at most, in place of the gigabytes.
 
     Raises:
         ValueError: the model has no decoder blocks at `model.layers`, or an option is not allowed.
@@ -108,7 +116,7 @@ def load_module(folder: Path, dtype: Any, place: str, quantization: str = "none"
     settings |= quantization_settings(quantization, dtype, offloaded=caps is not None)
     if caps is not None:
         gpu, cpu, named = caps
-        settings["max_memory"] = memory_map(gpu, cpu, torch.cuda.device_count())
+        settings["max_memory"] = memory or memory_map(gpu, cpu, torch.cuda.device_count())
         settings["device_map"] = "auto"
         settings["offload_folder"] = str(offload_folder(named))
     elif quantization != "none":

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..requests import Request
 from .core import Backend
 from .rows import Choice, Generation, Row
+from .serving import request_costs
 
 
 class ReplicatedBackend:
@@ -31,13 +32,11 @@ class ReplicatedBackend:
         return getattr(self.replicas[0], name)
 
     def shares(self, costs: Sequence[int]) -> list[list[int]]:
-        """Return the rows of each replica: contiguous, with balanced costs."""
-        ends = np.cumsum(costs)
-        total = int(ends[-1]) if len(costs) else 0
+        """Return the rows of each replica: contiguous, cut where the sum of costs is nearest to an equal part."""
+        sums = np.concatenate([[0], np.cumsum(costs, dtype=np.int64)])
         count = len(self.replicas)
-        bounds = [int(np.searchsorted(ends, total * part / count, side="left")) for part in range(count + 1)]
-        bounds[0], bounds[-1] = 0, len(costs)
-        return [list(range(low, max(low, high))) for low, high in pairwise(bounds)]
+        cuts = [int(np.argmin(np.abs(sums * count - sums[-1] * part))) for part in range(1, count)]
+        return [list(range(low, high)) for low, high in pairwise([0, *cuts, len(costs)])]
 
     def _each(self, costs: Sequence[int], work: Callable[[Backend, list[int]], Any]) -> list[tuple[list[int], Any]]:
         parts = self.shares(costs)
@@ -104,7 +103,7 @@ class ReplicatedBackend:
         for voice in voices:
             voice.steering  # noqa: B018  made once, before the threads ask for it
         results: list[Any] = [None] * len(request.items)
-        for part, done in self._each([1] * len(request.items), work):
+        for part, done in self._each(request_costs(self.replicas[0], request, voices), work):
             for index, result in zip(part, done, strict=True):
                 results[index] = result
         yield

@@ -97,9 +97,26 @@ def turn_prompt(backend: Backend, turn: Turn, voice: Any, limit: int) -> _Prompt
     return _Prompt(row, (len(head), len(head) + len(block)), before + turn.block + moment.text() + behind + OPENING)
 
 
+def request_costs(backend: Backend, request: Request, voices: Sequence[Any]) -> list[int]:
+    """Return about how many tokens each item of a request takes: of its prompt, and of what it may grow by."""
+    if request.kind == "turns":
+        longest = [_longest(voice) for voice in voices]
+        turns = zip(request.items, voices, longest, strict=True)
+        return [len(turn_prompt(backend, turn, voice, limit).row.ids) + limit for turn, voice, limit in turns]
+    if request.kind == "answers":
+        encode = backend.tokenizer.encode
+        return [len(backend.prompt(item.question)) + len(encode(item.text)) for item in request.items]
+    return [len(backend.prompt(item.text)) + QUESTION_TOKENS for item in request.items]
+
+
+def _longest(voice: Any) -> int:
+    """Return how many tokens a turn may grow by: its verb, what introduces speech, and the text."""
+    return max(voice.config.inference.max_new_tokens, 1) + 16
+
+
 def _turns(backend: Backend, turns: Sequence[Turn], voices: Sequence[Any]) -> Generator[None, None, list[Any]]:
     results: list[Any] = [None] * len(turns)
-    longest = [max(voice.config.inference.max_new_tokens, 1) + 16 for voice in voices]
+    longest = [_longest(voice) for voice in voices]
     prompts = [
         turn_prompt(backend, turn, voice, limit) for turn, voice, limit in zip(turns, voices, longest, strict=True)
     ]
