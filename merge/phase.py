@@ -50,8 +50,8 @@ def merge_run(run: Run, phase: str | None, request: Request, say: Say) -> None:
     """Merge one phase of a run, or all of them in order up to the first incomplete one.
 
     Raises:
-        QuintetError: exit 3 where partials are missing, 4 where rendering failed, 65 for partials or inputs that
-            cannot be right, 69 where another merge is at work.
+        QuintetError: exit 3 where partials are missing, or those that decide a phase's units, 4 where rendering failed,
+            65 for partials or inputs that cannot be right, 69 where another merge is at work.
     """
     names = run.phases()
     if phase is not None and phase not in names:
@@ -65,18 +65,37 @@ def merge_phase(run: Run, name: str, request: Request, say: Say) -> None:
     """Merge one phase; the caller holds the lock."""
     context = Context.of(run, name)
     if context.plan.units is None:
-        earlier = context.plan.after[-1] if context.plan.after else "the phase before it"
-        raise QuintetError(Exit.INPUT, f"phase {name}: its units are not counted yet; merge phase {earlier} first")
+        raise uncounted(run, context.plan)
     give_back_large()
     inputs = inputs_digest(run, context.plan)
     card = None if request.depth == "full" else unchanged(context, inputs, request)
     if card is None:
-        card = make_result(context, inputs, request, say)
-        count_late_units(context, [late.phase for late in late_plans(context)])
+        card, late = make_result(context, inputs, request, say), late_plans(context)
     else:
         say(f"{name}: unchanged, payload {card.pd[:12]}")
-        count_late_units(context, [late.phase for late in late_plans(context) if late.units is None])
+        late = [plan for plan in late_plans(context) if plan.units is None]
+    if card.complete:
+        count_late_units(context, [plan.phase for plan in late])
     finish(context, card, say)
+
+
+def uncounted(run: Run, plan: Plan) -> QuintetError:
+    """Return the error of merging a phase whose units no complete result has counted yet."""
+    earlier = plan.after[-1] if plan.after else "the phase before it"
+    try:
+        lacking = not read_card(run.merged(earlier)).complete
+    except (OSError, ValueError):
+        lacking = False
+    if not lacking:
+        return QuintetError(
+            Exit.INPUT, f"phase {plan.phase}: its units are not counted yet; merge phase {earlier} first"
+        )
+    quoted = shlex.quote(str(run.path))
+    return QuintetError(
+        Exit.INCOMPLETE,
+        f"phase {plan.phase}: the incomplete phase {earlier} counts its units; "
+        f"run: bin/submit {quoted} --missing-only (on Slurm) or bin/local {quoted}",
+    )
 
 
 def unchanged(context: Context, inputs: str, request: Request) -> Card | None:

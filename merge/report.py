@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ..shard.context import result_stands
 from ..shard.errors import Exit, QuintetError, exit_of
 from ..shard.publish import make_folder
 from ..shard.run import Run, valid_name
@@ -27,13 +28,18 @@ def study_merge(study: str) -> ModuleType | None:
 
 
 def incomplete_stamp(run: Run) -> str:
-    """Return what every figure and table says where results are incomplete; empty where all are whole."""
+    """Return what every figure and table says where results are incomplete or stale; empty where all are whole."""
     lacking = []
-    for phase in run.phases():
-        facts = result_facts(run.merged(phase))
-        present, blocks = facts.get("blocks_present"), facts.get("blocks")
-        if present is not None and present != blocks:
-            lacking.append(f"{present} of {blocks} blocks ({phase})")
+    for plan in map(run.plan, run.phases()):
+        facts = result_facts(run.merged(plan.phase))
+        present = facts.get("blocks_present")
+        if present is None:
+            continue
+        blocks = facts.get("blocks") if facts.get("hi") == plan.blocks else plan.blocks
+        if present != blocks:
+            lacking.append(f"{present} of {blocks} blocks ({plan.phase})")
+        elif not result_stands(run, plan):
+            lacking.append(f"made from earlier results ({plan.phase})")
     return f"INCOMPLETE {', '.join(lacking)}" if lacking else ""
 
 

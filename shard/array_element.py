@@ -27,7 +27,7 @@ from .publish import make_folder
 from .run import Plan, Run
 from .scratch import scratch_base
 from .signals import StopFlag
-from .snapshot import running_code_sha256
+from .snapshot import running_code_sha256, runs_snapshot_of
 
 if TYPE_CHECKING:
     from .phases import Work
@@ -114,12 +114,18 @@ def set_threads(plan: Plan) -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
-def check_code(plan: Plan, allowed: bool) -> None:
-    """Refuse code other than the planned: exit 78, unless drift is allowed (it is recorded)."""
+def check_code(run: Run, plan: Plan, allowed: bool) -> None:
+    """Refuse code other than the planned: exit 78, unless drift is allowed (it is recorded).
+
+    An element that starts while the run is planned again may find the snapshot of one plan and the file of the other:
+    exit 75, to start once more.
+    """
     found = running_code_sha256()
     if found == plan.code["sha256"]:
         return
     message = f"code {found[:12]} is not the planned {plan.code['sha256'][:12]}"
+    if not allowed and runs_snapshot_of(run.plan_folder):
+        raise QuintetError(Exit.STOPPED, f"{message}: the run was planned again meanwhile")
     if not allowed:
         raise QuintetError(Exit.MISMATCH, f"{message}; plan the run again, or pass --allow-code-drift")
     print(message, file=sys.stderr)
@@ -174,7 +180,7 @@ def attempt_shard(run: Run, phase: str, shard: int, drift: bool = False, keep_lo
     attempt = Attempt(run.attempt_file(phase, shard))
     code, reason, started, inputs = Exit.BUG, "", False, ""
     try:
-        check_code(plan, drift)
+        check_code(run, plan, drift)
         inputs = inputs_digest(run, plan)
         element = Element(run, plan, shard, inputs, stop, attempt)
         if plan.kind == "map" and (own[0] == own[1] or finished(element, own)):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .errors import Exit, QuintetError
+from .errors import NO_FILE_ERRNOS, Exit, QuintetError
 from .partial import file_digest, opened, read_card
+from .publish import retried
 from .run import valid_name
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from .phases import Phase, Study
     from .run import Plan, Run
+
+Read = TypeVar("Read")
 
 
 def study_module(name: str) -> Study:
@@ -121,43 +124,63 @@ def name_word(name: str) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """Return a file's sha256; exit 65 where it cannot be read."""
-    try:
+    """Return a file's sha256; exit 65 where there is none, 74 where it cannot be read for now."""
+
+    def digested() -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return read_input(path, digested)
+
+
+def read_input(path: Path, read: Callable[[], Read], absent: str = "no such file") -> Read:
+    """Return what `read` makes of a file that a phase is made from.
+
+    Raises:
+        QuintetError: exit 65 where it is missing (`absent`) or damaged, 74 where it cannot be read for now.
+    """
+    try:
+        return retried(read)
     except OSError as error:
-        raise QuintetError(Exit.INPUT, f"{path}: {error.strerror}") from None
+        if error.errno not in NO_FILE_ERRNOS:
+            raise
+        reason = absent if isinstance(error, FileNotFoundError) else error.strerror
+        raise QuintetError(Exit.INPUT, f"{path}: {reason}") from None
+    except ValueError as error:
+        raise QuintetError(Exit.INPUT, f"{path}: {error}") from None
 
 
 def inputs_digest(run: Run, plan: Plan) -> str:
     """Return 16 hex digits over the results and files that a phase's partials are made from.
 
     Raises:
-        QuintetError: exit 65 where the result of an earlier phase is missing or damaged.
+        QuintetError: exit 65 where the result of an earlier phase is missing or damaged, 74 where it cannot be read for
+            now.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name in plan.after:
         path = run.merged(name)
-        try:
-            card = read_card(path)
-        except FileNotFoundError:
-            raise QuintetError(
-                Exit.INPUT, f"{path.name}: phase {name!r} is not merged yet; run bin/merge {run.path} {name}"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise QuintetError(Exit.INPUT, f"{path}: {error}") from None
+        absent = f"phase {name!r} is not merged yet; run bin/merge {run.path} {name}"
+        card = read_input(path, lambda path=path: read_card(path), absent)
         digest.update(f"{name}={card.pd}\0".encode())
     for entry in plan.inputs:
         digest.update(f"{entry['key']}={entry['sha256']}\0".encode())
     return digest.hexdigest()
 
 
-def verified_result(run: Run, phase: str) -> None:
-    """Check the bytes of an earlier result against its card; exit 65 where they differ."""
-    path = run.merged(phase)
+def result_stands(run: Run, plan: Plan) -> bool:
+    """Whether a phase's result is whole, of all planned blocks, and made from the inputs that stand now."""
     try:
-        card, digest = file_digest(path)
-    except (OSError, ValueError) as error:
-        raise QuintetError(Exit.INPUT, f"{path}: {error}") from None
+        card = read_card(run.merged(plan.phase))
+        made_of = (card.lo, card.hi, card.cfg, card.inp)
+        return card.complete and made_of == (0, plan.blocks, plan.config_sha256[:16], inputs_digest(run, plan))
+    except (OSError, ValueError, QuintetError):
+        return False
+
+
+def verified_result(run: Run, phase: str) -> None:
+    """Check the bytes of an earlier result against its card; exit 65 where they differ, 74 where none can be read."""
+    path = run.merged(phase)
+    card, digest = read_input(path, lambda: file_digest(path))
     if card.b2 != digest:
         raise QuintetError(Exit.INPUT, f"{path}: damaged (digest differs from its card); merge phase {phase!r} again")

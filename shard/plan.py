@@ -20,7 +20,7 @@ from .provenance import environment
 from .publish import make_folder, replace_file
 from .run import Plan, Run
 from .seal import dumped, sealed
-from .snapshot import git_facts, running_code_sha256, take_snapshot
+from .snapshot import git_facts, keep_snapshot, running_code_sha256
 
 if TYPE_CHECKING:
     from .phases import Phase
@@ -247,9 +247,7 @@ def write_plan(run: Run, plans: Sequence[Plan], config: Mapping[str, Any], site:
     }
     changed = [name for name, content in files.items() if not same_content(run.plan_folder / name, content)]
     make_folder(run.plan_folder)
-    if not (run.plan_folder / "code" / "quintet").is_dir() or "run.json" in changed:
-        make_folder(run.plan_folder / "code")
-        take_snapshot(run.plan_folder / "code")
+    keep_snapshot(run.plan_folder)
     for name in sorted(changed, key=lambda item: item == "run.json"):
         replace_file(run.plan_folder / name, files[name])
     return bool(changed)

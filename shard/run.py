@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import Exit, QuintetError
+from .errors import NO_FILE_ERRNOS, Exit, QuintetError
+from .publish import retried
 from .seal import read_sealed
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -111,11 +112,11 @@ class Run:
         return self.path / "plan"
 
     def plan(self, phase: str) -> Plan:
-        """Read one phase's plan; exit 64 where the run has no such phase."""
+        """Read one phase's plan; exit 64 where the run has no such phase, 74 where its file cannot be read for now."""
         valid_name(phase, "phase")
         path = self.plan_folder / f"{phase}.json"
         try:
-            data = read_sealed(path)
+            data = retried(lambda: read_sealed(path))
         except FileNotFoundError:
             names = ", ".join(self.phases()) or "none"
             raise QuintetError(
@@ -124,11 +125,17 @@ class Run:
         return Plan.from_json(data, path)
 
     def overview(self) -> dict[str, Any]:
-        """Read `plan/run.json`: study, phases in order, and what all phases share."""
+        """Read `plan/run.json`: study, phases in order, and what all phases share.
+
+        Raises:
+            QuintetError: exit 74 where it cannot be read for now, 78 where there is none or it is damaged.
+        """
         path = self.plan_folder / "run.json"
         try:
-            return read_sealed(path)
+            return retried(lambda: read_sealed(path))
         except OSError as error:
+            if error.errno not in NO_FILE_ERRNOS:
+                raise
             raise QuintetError(Exit.MISMATCH, f"{path}: cannot be read ({error}); plan the run again") from None
 
     def phases(self) -> tuple[str, ...]:

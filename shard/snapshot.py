@@ -73,24 +73,54 @@ def files_sha256(folders: dict[str, Path]) -> str:
     return digest.hexdigest()
 
 
+def keep_snapshot(plan_folder: Path) -> None:
+    """Let `code` in a plan's folder be a copy of the running packages; one that is so already is left alone.
+
+    `code` is a link to a folder of that code's own, which never changes and stays: a process that resolved the link
+    when it started goes on importing the code that it started with, and partials keep the code that made them.
+    """
+    link, code = plan_folder / "code", running_code_sha256()
+    if snapshot_sha256(link) == code:
+        return
+    token = os.urandom(4).hex()
+    folder, fresh = plan_folder / f"code-{code[:16]}", plan_folder / f".code-{token}"
+    if snapshot_sha256(folder) != code:
+        take_snapshot(fresh)
+        if folder.exists():  # somebody edited it, and elements may run it
+            folder = plan_folder / f"{folder.name}.{token}"
+        fresh.rename(folder)
+    if link.exists() and not link.is_symlink():  # of a copied run: copying followed the link
+        link.rename(plan_folder / f"code-{snapshot_sha256(link)[:16]}.{token}")
+    fresh.symlink_to(folder.name)
+    fresh.replace(link)
+
+
+def runs_snapshot_of(plan_folder: Path) -> bool:
+    """Whether this process runs a snapshot of that plan's, unchanged since it was taken."""
+    own = package_folders()["shard"].parents[1]
+    return own.parent == plan_folder.resolve() and own.name.startswith(f"code-{running_code_sha256()[:16]}")
+
+
+def snapshot_sha256(folder: Path) -> str:
+    """Return the digest of the code in a snapshot, read anew; empty where there is none."""
+    packages = {name: folder / "quintet" / name for name in PACKAGES if (folder / "quintet" / name).is_dir()}
+    return code_sha256(packages) if packages else ""
+
+
 def take_snapshot(target: Path) -> None:
-    """Copy the running packages to `target/quintet/`, replacing an older snapshot."""
+    """Copy the running packages to `target/quintet/`, where nothing is yet."""
     import compileall
     import shutil
 
     skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "*.nbi", "*.nbc", ".*")
     folder = target / "quintet"
-    fresh = target / f".quintet-{os.getpid()}"
-    shutil.rmtree(fresh, ignore_errors=True)
     for name, path in package_folders().items():
-        shutil.copytree(path, fresh / name, ignore=skipped)
+        shutil.copytree(path, folder / name, ignore=skipped)
     # once here, not in every element of an array that starts at the same moment
-    compileall.compile_dir(fresh, stripdir=str(fresh), prependdir="quintet", quiet=2)
-    copied = {name: fresh / name for name in package_folders()}
+    compileall.compile_dir(folder, stripdir=str(folder), prependdir="quintet", quiet=2)
+    copied = {name: folder / name for name in package_folders()}
     kept = {"code": code_sha256(copied), "files": files_sha256(copied)}
-    (fresh / KEPT_DIGEST).write_text(json.dumps(kept), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    (folder / KEPT_DIGEST).write_text(json.dumps(kept), encoding="utf-8")
 
 
 def git_facts() -> dict[str, Any]:

@@ -113,14 +113,16 @@ container_variables=(
 # container with the image's own.  Its settings are given to Python alone: a job that this one submits must not inherit
 # a folder that is gone by then.
 set_python() {
-  local name settings=(
+  local name code settings=(
     PYTHONSAFEPATH=1 PYTHONFAULTHANDLER=1 HDF5_USE_FILE_LOCKING=BEST_EFFORT
     "OMP_NUM_THREADS=$threads" "OPENBLAS_NUM_THREADS=$threads" "MKL_NUM_THREADS=$threads" "NUMBA_NUM_THREADS=$threads"
     "TMPDIR=$cache" "XDG_CACHE_HOME=$cache/xdg" "MPLCONFIGDIR=$cache/matplotlib" "NUMBA_CACHE_DIR=$cache/numba"
     "TORCHINDUCTOR_CACHE_DIR=$cache/torchinductor"
   )
   if [ -z "$container" ]; then
-    python=(env "PYTHONPATH=$run/plan/code${PYTHONPATH:+:$PYTHONPATH}" "${settings[@]}" "$QUINTET_PYTHON")
+    # the folder that the link names now: a plan made again meanwhile must not change what is imported later
+    code=$(cd -P -- "$run/plan/code" 2>/dev/null && pwd) || code=$run/plan/code
+    python=(env "PYTHONPATH=$code${PYTHONPATH:+:$PYTHONPATH}" "${settings[@]}" "$QUINTET_PYTHON")
     return
   fi
   for name in "${!QUINTET_@}" "${container_variables[@]}"; do

@@ -17,9 +17,11 @@ from types import FrameType
 
 import click
 
+from ..attempts import read_attempts
 from ..container import GPU_OPTIONS, container_of, inside, python_in
 from ..context import inputs_digest
 from ..errors import Exit, QuintetError
+from ..missing import known_phases
 from ..partial import read_card
 from ..run import Plan, Run
 from ..scan import scan_map
@@ -60,6 +62,14 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
 
+    def surroundings(self) -> dict[str, str]:
+        """Return the environment of a process that starts now: with the code that the run has now."""
+        if self.contained:
+            return self.environment
+        snapshot = str((self.run.plan_folder / "code").resolve())
+        paths = filter(None, [snapshot, self.environment.get("PYTHONPATH", "")])
+        return {**self.environment, "PYTHONPATH": os.pathsep.join(paths)}
+
     def start(self, plan: Plan, shard: int) -> None:
         """Start one shard."""
         command = [
@@ -72,7 +82,7 @@ class Runner:
             str(shard),
             *self.drift,
         ]
-        process = subprocess.Popen(command, env=self.environment, start_new_session=True)
+        process = subprocess.Popen(command, env=self.surroundings(), start_new_session=True)
         self.going[process] = shard
 
     def array(self, plan: Plan, shards: list[int]) -> dict[int, int]:
@@ -89,6 +99,8 @@ class Runner:
                 shard, code = self.going.pop(process), process.returncode
                 if code == 0:
                     done += 1
+                elif code == Exit.STOPPED and out_of_time(self.run, plan, shard):
+                    self.stopping = self.stopping or "the deadline of QUINTET_DEADLINE or SLURM_JOB_END_TIME"
                 elif not self.stopping and attempts[shard] < retries(code):
                     waiting.insert(0, shard)
                 else:
@@ -103,6 +115,12 @@ class Runner:
             )
         click.echo(f"{plan.phase}: {done} of {total} shards, {time.monotonic() - begun:.1f} s")
         return failed
+
+
+def out_of_time(run: Run, plan: Plan, shard: int) -> bool:
+    """Whether the last attempt at a shard met the deadline before it had done a block: so would every other."""
+    end = ([{}] + [attempt.get("end", {}) for attempt in read_attempts(run.attempt_file(plan.phase, shard))])[-1]
+    return end.get("reason") == "deadline" and not end["blocks"]
 
 
 def retries(code: int) -> int:
@@ -123,7 +141,7 @@ def merge(runner: Runner, phase: str) -> int:
     """Merge one phase in a process of its own."""
     module = ["quintet.shard.container", *runner.drift] if runner.contained else ["quintet.merge"]
     command = [*runner.python, "-m", *module, str(runner.run.path), phase]
-    return subprocess.run(command, env=runner.environment).returncode
+    return subprocess.run(command, env=runner.surroundings()).returncode
 
 
 def searched(run: Run, plan: Plan) -> bool:
@@ -149,9 +167,6 @@ def runner_of(run: Path, jobs: int, image: str | None, gpu: str | None, drift: b
             yield Runner(planned, jobs, environment, python, True, words)
         return
     planned = Run.opened(run)
-    if not inside():
-        snapshot = str((planned.plan_folder / "code").resolve())
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [snapshot, environment.get("PYTHONPATH", "")]))
     yield Runner(planned, jobs, environment, contained=inside(), drift=words)
 
 
@@ -174,7 +189,7 @@ def command(
 def run_phases(runner: Runner, phase: str | None) -> int:
     """Run one phase, or all with their merges; return the exit code."""
     run = runner.run
-    for name in [phase] if phase else run.phases():
+    for name in known_phases(run, phase):
         plan = run.plan(name)
         if plan.units is None:
             raise QuintetError(Exit.INPUT, f"phase {name}: its units are not known before {plan.after[-1]} is merged")

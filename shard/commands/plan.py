@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..configs import apply_settings, bad, find_config, load, read_yaml, shortened, study_of, validated
-from ..context import Context, inputs_digest, study_module
+from ..context import Context, result_stands, study_module
 from ..errors import Exit, QuintetError
-from ..partial import read_card
 from ..plan import (
     Choices,
     check_standing,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..phases import Phase
 
 PROBE_SECONDS = 60
+PARTIAL = re.compile(r"[st]\d{6,}\.h5")
 LOCK_KINDS = ("flock", "strict")
 
 
@@ -173,6 +174,7 @@ def plan_run(
     measured = {name: dict(plan.estimates) for name, plan in standing.items() if plan.estimates.get("measured")}
     plans = made(measured)
     check_standing(run, plans, standing)
+    tell_other_code(run, standing, plans[0].code)
     for plan, old in ((plan, standing.get(plan.phase)) for plan in plans):
         if old is not None and old.config_sha256 != plan.config_sha256:
             measured.pop(plan.phase, None)
@@ -189,6 +191,25 @@ def plan_run(
         changed = write_plan(run, plans, config, site) or changed
     plans = [counted_if_known(run, plan) for plan in plans]
     show(run, plans, phases, changed)
+
+
+def tell_other_code(run: Run, standing: Mapping[str, Plan], code: Mapping[str, Any]) -> None:
+    """Say in one line where partials or attempts of other code stand; figures may have been mended, so they count."""
+    other = next((plan.code for plan in standing.values() if plan.code["sha256"] != code["sha256"]), None)
+    if other is None:
+        return
+    partials = sum(1 for path in (run.path / "partials").rglob("*.h5") if PARTIAL.fullmatch(path.name))
+    if partials or has_files(run.path / "attempts") or (run.path / "submissions.jsonl").exists():
+        click.echo(
+            f"  warning: partials of other code stand and count: {partials} of {code_name(other)}; elements that start "
+            f"from now on run {code_name(code)}",
+            err=True,
+        )
+
+
+def code_name(code: Mapping[str, Any]) -> str:
+    """Return a code's digest and commit, short."""
+    return f"{code['sha256'][:12]} (commit {code['git_commit'][:12]}{', edited' if code['git_dirty'] else ''})"
 
 
 def lineage(phase: Phase, phases: Sequence[Phase]) -> list[Phase]:
@@ -210,14 +231,7 @@ def counted_if_known(run: Run, plan: Plan) -> Plan:
 def stands(run: Run, name: str) -> bool:
     """Whether a phase is merged whole, and so is all that it comes after."""
     plan = run.plan(name)
-    if not all(stands(run, earlier) for earlier in plan.after):
-        return False
-    try:
-        card = read_card(run.merged(name))
-        made_of = (card.hi, card.cfg, card.inp)
-        return card.complete and made_of == (plan.blocks, plan.config_sha256[:16], inputs_digest(run, plan))
-    except (OSError, ValueError, QuintetError):
-        return False
+    return all(stands(run, earlier) for earlier in plan.after) and result_stands(run, plan)
 
 
 def value_at(config: dict[str, Any], dotted: str) -> Any:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..context import inputs_digest
+from ..context import inputs_digest, result_stands
 from ..errors import Exit, QuintetError
 from ..failures import POLICIES, Failure, classify
 from ..missing import waits_for
@@ -55,7 +55,7 @@ def progress_of(run: Run, plan: Plan, queue: QueueView, now: float | None = None
             measure_trials(progress, run, plan, inputs, attempts, launches, queue, now)
         else:
             measure_shards(progress, run, plan, inputs, attempts, launches, queue, now)
-        progress.merged = is_merged(run, plan, inputs)
+        progress.merged = result_stands(run, plan)
         progress.rendered = progress.merged and run.merged(plan.phase).with_suffix(".done").is_file()
     else:
         progress.shards["missing"] = sum(lo < hi or plan.units is None for lo, hi in plan.shards)
@@ -188,15 +188,6 @@ def measure_trials(
         if state == "failed":
             progress.failed_shards.append(worker)
             progress.retries &= may_retry(last_failure(plan, worker, items, launches, queue))
-
-
-def is_merged(run: Run, plan: Plan, inputs: str) -> bool:
-    """Whether the phase's result stands, whole and of this plan."""
-    try:
-        card = read_card(run.merged(plan.phase))
-    except (OSError, ValueError):
-        return False
-    return card.complete and card.cfg == plan.config_sha256[:16] and card.inp == inputs
 
 
 def next_step(run: Run, phases: Sequence[PhaseProgress]) -> str:

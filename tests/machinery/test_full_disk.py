@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import resource
@@ -10,16 +11,20 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from quintet.merge.phase import Request, merge_run
-from quintet.shard.errors import exit_of
+from quintet.shard.context import inputs_digest, verified_result
+from quintet.shard.errors import Exit, QuintetError, exit_of
 from quintet.shard.partial import file_digest
 from quintet.shard.run import Run
 
 from ..house import House
+from . import synthetic
 from .elements import (
     SHARDS,
     assert_nothing_corrupt,
@@ -250,6 +255,55 @@ def test_what_the_file_system_stammers_is_tried_five_times_and_then_74(tmp_path:
         assert_nothing_corrupt(run)
 
 
+def stammering(module: ModuleType, name: str, times: int) -> Callable[[], None]:
+    """Return what makes opening the files of one name fail that often, as a file server that comes back."""
+
+    def install() -> None:
+        true, left = module.open, times
+
+        def opening(path: Any, *arguments: Any, **more: Any) -> Any:
+            nonlocal left
+            if left and Path(str(path)).name == name:
+                left -= 1
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+            return true(path, *arguments, **more)
+
+        module.open = opening  # type: ignore[attr-defined]
+
+    return install
+
+
+@pytest.mark.parametrize("name", ["run.json", "bulk.json"])
+def test_a_plan_that_cannot_be_read_for_now_is_tried_five_times_and_then_74(tmp_path: Path, name: str) -> None:
+    run = planned(tmp_path / "run", "bulk", shards=4)
+    assert run_element(run, "bulk", 0, stammering(io, name, 1)) == 0
+    assert run_element(run, "bulk", 1, stammering(io, name, 4)) == 0
+    assert run_element(run, "bulk", 2, stammering(io, name, 5)) == IO
+    (run.plan_folder / "run.json").unlink()
+    assert run_element(run, "bulk", 2) == Exit.MISMATCH
+
+
+def test_an_earlier_result_that_cannot_be_read_for_now_is_tried_five_times_and_then_74(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = synthetic.whole(tmp_path / "run", 2)
+    follow, path = run.plan("follow"), run.merged("measure")
+    digest, content = inputs_digest(run, follow), path.read_bytes()
+    for action in (inputs_digest, lambda run, plan: verified_result(run, "measure")):
+        for times, code in ((4, None), (5, Exit.IO)):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "open", os.open)
+                stammering(os, "measure.h5", times)()
+                with nullcontext() if code is None else pytest.raises(QuintetError) as raised:
+                    assert action(run, follow) in {digest, None}
+            assert code is None or raised.value.code is code
+    for change in (lambda: path.write_bytes(content[:100]), path.unlink):
+        change()
+        with pytest.raises(QuintetError) as raised:
+            inputs_digest(run, follow)
+        assert raised.value.code is Exit.INPUT
+
+
 def test_a_reader_that_stammers_sets_no_checkpoint_aside(quiet: dict[str, str], tmp_path: Path) -> None:
     run = planned(tmp_path / "run", "measure", checkpoint_s=0.0)
     kept = run.shard_file("measure", 0).with_name("s000000.ckpt.h5")
@@ -266,19 +320,7 @@ def test_a_reader_that_stammers_sets_no_checkpoint_aside(quiet: dict[str, str], 
         assert run_element(run, "measure", 0, dying) == 9
     assert file_digest(kept)[0].hi > 0
 
-    def stammering() -> None:
-        true, left = os.open, 3
-
-        def opening(path: Any, *arguments: Any, **more: Any) -> int:
-            nonlocal left
-            if left and str(path) == str(kept):
-                left -= 1
-                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
-            return true(path, *arguments, **more)
-
-        os.open = opening
-
-    assert run_element(run, "measure", 0, stammering) == 0
+    assert run_element(run, "measure", 0, stammering(os, kept.name, 3)) == 0
     assert not (run.path / "quarantine").exists()
     finish(run, "measure", SHARDS)
     assert merged_payload(run, "measure") == quiet["measure"]

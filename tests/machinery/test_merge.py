@@ -11,6 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -22,12 +23,16 @@ from quintet.merge.draft import Draft
 from quintet.merge.lock import merge_lock
 from quintet.merge.phase import Request, merge_run
 from quintet.merge.reduce import Sum
+from quintet.merge.report import render
 from quintet.shard import scan
 from quintet.shard.commands.base import run_command
 from quintet.shard.context import Context
 from quintet.shard.errors import Exit, QuintetError
-from quintet.shard.partial import Card, file_digest, read_arrays, read_card, read_meta, stored_payload_digest
+from quintet.shard.partial import Card, build, file_digest, read_arrays, read_card, read_meta, stored_payload_digest
+from quintet.shard.plan import write_phase_plan
+from quintet.shard.progress import progress_of
 from quintet.shard.run import Run
+from quintet.shard.scheduler import QueueView
 
 from . import synthetic
 from .synthetic import Config, planned, publish_shards, publish_trial
@@ -435,12 +440,42 @@ def test_late_units_are_counted_by_the_merge_before_them(tmp_path: Path) -> None
     assert read_arrays(run.merged("follow"))["rows/square"].tolist() == [unit**2 for unit in range(plan.blocks)]
 
 
-def complete_run(folder: Path, shards: int = 3, missing: int = 0) -> Run:
-    run = planned(folder, shards)
-    publish_shards(run, "measure", range(shards - missing))
+def test_units_are_not_counted_from_an_incomplete_result(tmp_path: Path) -> None:
+    run = complete_run(tmp_path / "run", shards=4)
+    merge_run(run, None, FAST, lambda line: None)
+    planned_before, before = run.plan("follow"), read_card(run.merged("follow"))
+    path = run.shard_file("measure", 2)
+    kept = path.read_bytes()
+    path.unlink()
+    merge_run(run, None, PARTLY, lambda line: None)
+    assert run.plan("follow") == planned_before
+    path.write_bytes(kept)
+    merge_run(run, None, FAST, lambda line: None)
+    assert run.plan("follow") == planned_before
+    assert read_card(run.merged("follow")).pd == before.pd
+
+
+def test_a_phase_that_only_an_incomplete_result_could_count_ends_the_merge_with_3(tmp_path: Path) -> None:
+    run = planned(tmp_path / "run", 4)
+    publish_shards(run, "measure", range(3))
     for number in range(4):
         publish_trial(run, number)
-    merge_run(run, "measure", PARTLY, lambda line: None)
+    error = refusal(run, None, PARTLY)
+    assert error.code is Exit.INCOMPLETE
+    assert "phase follow: the incomplete phase measure counts its units; run: bin/submit" in str(error)
+    assert not read_card(run.merged("measure")).complete
+    assert run.plan("follow").units is None
+    publish_shards(run, "measure", [3])
+    merged(run)
+    assert run.plan("follow").units == synthetic.late_units(Context.of(run, "follow"))
+
+
+def complete_run(folder: Path, shards: int = 3) -> Run:
+    run = planned(folder, shards)
+    publish_shards(run, "measure")
+    for number in range(4):
+        publish_trial(run, number)
+    merge_run(run, "measure", FAST, lambda line: None)
     publish_shards(run, "follow")
     return run
 
@@ -473,11 +508,36 @@ def test_the_last_phase_renders_and_a_failing_figure_keeps_the_results(tmp_path:
 
 
 def test_a_report_of_incomplete_results_says_so(tmp_path: Path) -> None:
-    run = complete_run(tmp_path / "run", shards=5, missing=2)
+    run = complete_run(tmp_path / "run", shards=5)
+    for shard in (3, 4):
+        run.shard_file("measure", shard).unlink()
     stamps: list[str] = []
     synthetic.register().render = lambda *arguments: stamps.append(arguments[-1])  # type: ignore[attr-defined]
     merge_run(run, None, PARTLY, lambda line: None)
-    assert stamps == ["INCOMPLETE 12 of 20 blocks (measure)"]
+    assert stamps == [f"INCOMPLETE 12 of 20 blocks (measure), 0 of {run.plan('follow').blocks} blocks (follow)"]
+
+
+def test_a_report_of_results_that_a_longer_plan_made_stale_says_so(tmp_path: Path) -> None:
+    run = complete_run(tmp_path / "run")
+    merge_run(run, None, FAST, lambda line: None)
+    stamps: list[str] = []
+    synthetic.register().render = lambda *arguments: stamps.append(arguments[-1])  # type: ignore[attr-defined]
+    walk = run.plan("walk")
+    write_phase_plan(run, replace(walk, units=6, blocks=6, shards=((0, 6),) * 2))
+    merge_run(run, "follow", FULL, lambda line: None)
+    assert not progress_of(run, run.plan("walk"), QueueView()).merged
+    write_phase_plan(run, walk)
+    run.merged("measure").write_bytes(measured_otherwise(run))
+    render(Context.of(run, "follow"))
+    assert stamps == ["INCOMPLETE 4 of 6 blocks (walk)", "INCOMPLETE made from earlier results (follow)"]
+
+
+def measured_otherwise(run: Run) -> bytes:
+    """Return a result of the measurement with another payload."""
+    path = run.merged("measure")
+    card, arrays = read_card(path), read_arrays(path)
+    content, _ = build(card, arrays | {"rows/score": arrays["rows/score"] + 1}, read_meta(path))
+    return content
 
 
 def test_what_the_study_derives_stands_in_the_payload(tmp_path: Path) -> None:

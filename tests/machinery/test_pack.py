@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-from quintet.shard.errors import Exit
+from quintet.merge import pack as packing
+from quintet.shard import scan
+from quintet.shard.errors import Exit, QuintetError
+from quintet.shard.missing import missing_of
+from quintet.shard.partial import opened
+from quintet.shard.run import Run
 
 from ..house import House, merged_all, payloads
+from . import synthetic
 
 SMALL = ("levels=2", "search.n_trials=8", "search.sampler=random")
 PACKED = {"select", "simulate", "level-00", "level-01", "walk"}
@@ -88,3 +97,72 @@ def test_a_kill_at_any_time_loses_no_block(house: House, whole: Path, run: Path)
     assert files(run)["simulate"] == 1
     assert merged_all(house, run) == payloads(whole)
     house("verify", run)
+
+
+def partials(run: Run) -> list[str]:
+    return sorted(path.name for path in (run.path / "partials" / "measure").rglob("s*.h5"))
+
+
+def packed(run: Run) -> list[str]:
+    """Pack the measurement; return what was said."""
+    said: list[str] = []
+    packing.pack(run, "measure", said.append)
+    return said
+
+
+def killed_before_its_merge(run: Run) -> None:
+    """Pack in a process that dies once the plan names the packed partial."""
+    pid = os.fork()
+    if pid == 0:
+        packing.make_result = lambda *_: os._exit(9)
+        packed(run)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert sum(lo < hi for lo, hi in run.plan("measure").shards) == 1
+
+
+def test_a_packing_that_fails_leaves_plan_partials_and_result_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = synthetic.whole(tmp_path / "run", 4)
+    before = run.plan("measure"), partials(run), run.merged("measure").read_bytes()
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "merged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "make_result", full)
+        with pytest.raises(OSError, match="No space left"):
+            packed(run)
+    assert (run.plan("measure"), partials(run), run.merged("measure").read_bytes()) == before
+    monkeypatch.setattr(scan, "MAX_DATASET_BYTES", 750)  # no partial passes it, the packed one does
+    with pytest.raises(QuintetError, match=r"cannot be packed: /rows/.* claims") as refused:
+        packed(run)
+    assert refused.value.code is Exit.USAGE
+    assert (run.plan("measure"), partials(run), run.merged("measure").read_bytes()) == before
+    monkeypatch.undo()
+    packed(run)
+    assert partials(run) == ["s000004.h5"]
+
+
+def test_packing_after_a_kill_removes_nothing_before_the_packed_partial_gave_the_result(tmp_path: Path) -> None:
+    run = synthetic.whole(tmp_path / "run", 4)
+    killed_before_its_merge(run)
+    packed(run)
+    assert partials(run) == ["s000004.h5"]
+    with opened(run.merged("measure")) as result:
+        assert set(result["meta/index/rows/frames"][:, 0]) == {4}
+
+
+def test_packing_after_a_kill_removes_nothing_where_the_packed_partial_is_damaged(tmp_path: Path) -> None:
+    run = synthetic.whole(tmp_path / "run", 4)
+    killed_before_its_merge(run)
+    path = run.shard_file("measure", 4)
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(QuintetError) as refused:
+        packed(run)
+    assert refused.value.code is Exit.INCOMPLETE
+    assert partials(run) == [f"s{shard:06d}.h5" for shard in range(5)]
+    assert missing_of(run, run.plan("measure")).reasons == {"bad-digest": (4,)}

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from quintet.shard import publish as publishing
 from quintet.shard.attempts import read_attempts
+from quintet.shard.errors import Exit
 from quintet.shard.partial import read_card
 from quintet.shard.run import Run
 
+from ..house import House
 from .elements import (
     SHARDS,
     UNITS,
@@ -158,3 +160,12 @@ def test_before_its_deadline_a_shard_stops_by_itself(quiet: dict[str, str], tmp_
     finish(run, "measure")
     assert len(notes(run)) == UNITS
     assert merged_payload(run, "measure") == quiet["measure"]
+
+
+def test_a_deadline_that_has_passed_ends_a_local_run_at_the_first_attempts(house: House, tmp_path: Path) -> None:
+    run = house.planned(tmp_path / "run", "levels=1", "search.n_trials=4", "phases.search.shards=3")
+    done = house("local", run, "--jobs", 1, code=STOPPED, SLURM_JOB_END_TIME="1600000000")
+    assert "stopped by the deadline of QUINTET_DEADLINE or SLURM_JOB_END_TIME" in done.stderr
+    attempts = [list(read_attempts(path)) for path in (run / "attempts").rglob("*.jsonl")]
+    assert [len(items) for items in attempts] == [1]
+    assert "PHASE: found 'nope'" in house("local", run, "--phase", "nope", code=Exit.USAGE).stderr
