@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -161,7 +161,7 @@ def inputs_digest(run: Run, plan: Plan) -> str:
     for name in plan.after:
         path = run.merged(name)
         absent = f"phase {name!r} is not merged yet; run bin/merge {run.path} {name}"
-        card = read_input(path, lambda path=path: read_card(path), absent)
+        card = read_input(path, partial(read_card, path), absent)
         digest.update(f"{name}={card.pd}\0".encode())
     for entry in plan.inputs:
         digest.update(f"{entry['key']}={entry['sha256']}\0".encode())
