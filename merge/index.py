@@ -38,14 +38,17 @@ def write_index(folder: Path) -> Path:
     runs = [Run(path.parent.parent) for path in sorted(folder.glob("*/plan/run.json"))]
     if not runs:
         raise QuintetError(Exit.USAGE, f"{folder}: no planned run below it; bin/plan makes one")
-    looks = [(run, [progress_of(run, run.plan(name), QueueView()) for name in run.phases()]) for run in runs]
-    rows = [
-        (link(run), run.overview()["study"], f"{sum(phase.cpu_h for phase in phases):.2f}", state(run, phases))
-        for run, phases in looks
-    ]
+    rows, sections = [], []
+    for run in runs:
+        try:
+            phases = [progress_of(run, run.plan(name), QueueView()) for name in run.phases()]
+            used = sum(phase.cpu_h for phase in phases)
+            sections.append(section_of(run, phases))
+            rows.append((link(run), run.overview()["study"], f"{used:.2f}", state(run, phases)))
+        except QuintetError as error:  # told on the page, beside the runs that can be read
+            rows.append((link(run), "–", "–", str(error).removeprefix(f"{run.path}/")))
     overview = Section("Overview", markdown_table(("run", "study", "CPU h", "state"), rows))
-    sections = (overview, *(section_of(run, phases) for run, phases in looks))
-    return write_file(folder / "index.html", report_html(Report("Runs", sections)).encode())
+    return write_file(folder / "index.html", report_html(Report("Runs", (overview, *sections))).encode())
 
 
 def state(run: Run, phases: list[PhaseProgress]) -> str:

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -199,10 +199,10 @@ def plan_digest(plans: Sequence[Plan]) -> str:
     return digest.hexdigest()
 
 
-def check_standing(run: Run, plans: Sequence[Plan], block_sizes: Mapping[str, Plan]) -> None:
-    """Refuse a plan that would orphan partials: exit 78 where a phase that has some gets another hash."""
+def check_standing(run: Run, plans: Sequence[Plan], standing_plans: Mapping[str, Plan]) -> None:
+    """Refuse a plan that would orphan partials: exit 78 where a phase that has some gets another hash, or shrinks."""
     for plan in plans:
-        standing = block_sizes.get(plan.phase)
+        standing = standing_plans.get(plan.phase)
         folder = run.path / "partials" / plan.phase
         if standing is None or not has_files(folder):
             continue
@@ -210,7 +210,13 @@ def check_standing(run: Run, plans: Sequence[Plan], block_sizes: Mapping[str, Pl
             raise QuintetError(
                 Exit.MISMATCH,
                 f"{run.path}: phase {plan.phase} has partials of another config "
-                f"({standing.config_sha256[:12]}, now {plan.config_sha256[:12]}); name a new run with --run",
+                f"({standing.config_sha256[:12]}, now {plan.config_sha256[:12]}); a new run needs a folder of its own",
+            )
+        if plan.units is not None and standing.units is not None and plan.units < standing.units:
+            raise QuintetError(
+                Exit.MISMATCH,
+                f"{run.path}: phase {plan.phase} was planned with {standing.units} units, now {plan.units}; "
+                "a run that has partials only grows",
             )
 
 
@@ -219,11 +225,38 @@ def has_files(folder: Path) -> bool:
     return any(files for _, _, files in os.walk(folder))
 
 
-def standing_plans(run: Run) -> dict[str, Plan]:
-    """Return the plans that a run directory has already."""
-    if not (run.plan_folder / "run.json").is_file():
-        return {}
-    return {name: run.plan(name) for name in run.phases() if (run.plan_folder / f"{name}.json").is_file()}
+def standing_plans(run: Run, phases: Iterable[str]) -> tuple[dict[str, Plan], list[str]]:
+    """Return the plans of phases that a run directory has already, and the files that are damaged and made anew."""
+    plans, damaged = {}, []
+    for name in phases:
+        path = run.plan_folder / f"{name}.json"
+        try:
+            if path.is_file():
+                plans[name] = run.plan(name)
+        except QuintetError as error:
+            if error.code is not Exit.MISMATCH:
+                raise
+            damaged.append(path.name)
+    return plans, damaged
+
+
+def standing_config(run: Run, study: str) -> dict[str, Any] | None:
+    """Return the config of a run that is planned already; None where there is none, or a damaged one.
+
+    Raises:
+        QuintetError: 78 where the run is another study's.
+    """
+    try:
+        overview = run.overview()
+    except QuintetError as error:
+        if error.code is not Exit.MISMATCH:
+            raise
+        return None
+    if overview["study"] != study:
+        raise QuintetError(
+            Exit.MISMATCH, f"{run.path}: a run of study {overview['study']}; {study} needs a folder of its own"
+        )
+    return dict(overview["config"])
 
 
 def write_plan(run: Run, plans: Sequence[Plan], config: Mapping[str, Any], site: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from ..shard.container import GPU_OPTIONS, Container, bind
 from ..shard.errors import Exit, QuintetError
 from ..shard.run import NAME
-from .site import WORDS, Site
+from ..shard.site import WORDS, Site
 
 FOLDER = Path(__file__).resolve().parent
 PLACEHOLDER = re.compile(r"@([A-Z_]+)@")

@@ -19,12 +19,12 @@ from ..shard.partial import read_card
 from ..shard.publish import make_folder, replace_file
 from ..shard.run import Plan, Run
 from ..shard.scan import Depth, scan_map, scan_trials
+from ..shard.site import Site, read_site
 from .cap import hold_to_cap
 from .journal import Entry, Journal
 from .queue import ArrayTooLargeError, Desk, QueueFullError, Rehearsal, of_run
 from .retry import Verdict, attempts_of, killed_jobs, verdicts
 from .sbatch import Job, array_script, merge_script
-from .site import Site, read_site
 
 MEMORY_CAP = 4.0
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..configs import apply_settings, bad, find_config, load, read_yaml, shortened, study_of, validated
+from ..configs import apply_settings, bad, find_config, load, shortened, study_name, study_of, validated
 from ..context import Context, result_stands, study_module
 from ..errors import Exit, QuintetError
 from ..plan import (
@@ -24,11 +24,13 @@ from ..plan import (
     has_files,
     plan_digest,
     plan_of,
+    standing_config,
     standing_plans,
     write_phase_plan,
     write_plan,
 )
 from ..run import Plan, Run, valid_name
+from ..site import read_site
 from ..snapshot import package_folders
 from .base import run_command
 
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 60
 PARTIAL = re.compile(r"[st]\d{6,}\.h5")
-LOCK_KINDS = ("flock", "strict")
 
 
 def project_folder() -> Path:
@@ -47,16 +48,17 @@ def project_folder() -> Path:
 
 
 def site_text(project: Path) -> tuple[str, str]:
-    """Return the site file's text and its lock kind."""
+    """Return the site file's text and its lock kind.
+
+    Raises:
+        QuintetError: 2 where there is no such file, or a key or value is not allowed.
+    """
     path = Path(os.environ.get("QUINTET_SITE") or project / "configs" / "site.yaml")
     if not path.is_file():
         if "QUINTET_SITE" in os.environ:
             raise QuintetError(Exit.USAGE, f"QUINTET_SITE: {path}: no such file")
         return "{}\n", "flock"
-    kind = read_yaml(path).get("lock_kind", "flock") if path.read_text().strip() else "flock"
-    if kind not in LOCK_KINDS:
-        raise QuintetError(Exit.USAGE, f"{path}: lock_kind: found {kind!r}; allowed is one of {', '.join(LOCK_KINDS)}")
-    return path.read_text(), kind
+    return path.read_text(), read_site(path).lock_kind
 
 
 def probe(run: Run, phase: Phase) -> dict[str, Any] | None:
@@ -148,8 +150,10 @@ def plan_run(
 ) -> None:
     """Write the plan, measure what can be measured, write the shards that follow, and print it all."""
     site, lock_kind = site_text(project_folder())
-    standing = standing_plans(run)
-    earlier = run.config() if standing else config
+    earlier = standing_config(run, study_name(config)) or config
+    standing, damaged = standing_plans(run, [phase.name for phase in phases])
+    if damaged:
+        click.echo(f"  warning: damaged, and written anew: {', '.join(damaged)}", err=True)
 
     def made(measured: dict[str, dict[str, Any]]) -> list[Plan]:
         return [

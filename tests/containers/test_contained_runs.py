@@ -204,8 +204,8 @@ def test_submit_passes_container_and_gpu_option_to_the_batch_scripts(
     outside: Outside, sif: Apptainer, folder: Path, tmp_path: Path
 ) -> None:
     from quintet.shard.container import container_of
+    from quintet.shard.site import Site
     from quintet.slurm.sbatch import Job, array_script, merge_script
-    from quintet.slurm.site import Site
 
     run = Run(planned(outside, folder / "run"))
     container = container_of(run, sif.image, more=("/models",))

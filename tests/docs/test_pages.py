@@ -61,7 +61,7 @@ def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
 
 
 def test_every_key_of_a_phase_and_of_the_site_is_explained() -> None:
-    from quintet.slurm.site import Site
+    from quintet.shard.site import Site
 
     text = page("running-on-a-cluster.md").read_text()
     named = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (.*?) \|", text, re.M))))

@@ -15,8 +15,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quintet.shard.errors import Exit, QuintetError
+from quintet.shard.site import EXTRA, Site, read_site
 from quintet.slurm.sbatch import Job, array_script, clock, merge_script, signal_seconds, template
-from quintet.slurm.site import EXTRA, Site, read_site
 
 PROJECT = Path(__file__).resolve().parents[2]
 RESOURCES = {"cpus": 2, "mem_mb": 1500, "gpus": 1, "time_s": 7200, "threads": 2}

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ..shard.errors import Exit, QuintetError
+from .errors import Exit, QuintetError
 
 MAX_SITE_BYTES = 1 << 20
 
