@@ -152,18 +152,42 @@ def is_below(name: str) -> bool:
     return name.isprintable() and bool(name) and not path.is_absolute() and ".." not in path.parts
 
 
-def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a config with the templates that it names."""
+def with_templates(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """Read a config and the templates that it names, nearest first."""
     resolved = path.resolve()
     if resolved in seen:
         raise QuintetError(Exit.USAGE, f"{path}: template: the files name each other in a circle")
     data = read_yaml(path)
     template = data.pop("template", None)
     if template is None:
-        return data
+        return [(path, data)]
     if not isinstance(template, str) or not is_below(template):
         raise bad(str(path), "template", template, "the name of a YAML file beside this one or below")
-    return merged_over(load(path.parent / template, (*seen, resolved)), data)
+    return [(path, data), *with_templates(path.parent / template, (*seen, resolved))]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a config with the templates that it names."""
+    config: dict[str, Any] = {}
+    for _, data in reversed(with_templates(path)):
+        config = merged_over(config, data)
+    return config
+
+
+def loaded(path: Path, settings: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Return a config with its templates, its settings and what its study reads beside it, and the study's name."""
+    config = load(path)
+    apply_settings(config, settings)
+    study = study_of(config, path)
+    completed = getattr(study_module(study), "completed", None)
+    if completed is not None:
+        said: dict[str, Any] = {}
+        apply_settings(said, settings)
+        files = with_templates(path)
+        for setting in settings:  # a setting replaces, where a nearer file would be merged
+            files = [(file, without(data, setting.partition("=")[0])) for file, data in files]
+        config = completed(files, said)
+    return config, study
 
 
 def apply_settings(config: dict[str, Any], settings: Sequence[str]) -> None:
@@ -220,9 +244,6 @@ def validated(config: dict[str, Any], study: str, source: str) -> tuple[dict[str
     from pydantic import ValidationError
 
     module = study_module(study)
-    completed = getattr(module, "completed", None)
-    if completed is not None:
-        config = completed(config, Path(source).resolve().parent)
     science, machinery = split(config, study)
     try:
         model = module.Config(**science)

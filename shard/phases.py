@@ -6,8 +6,8 @@ A study is the module `shard/<study>.py`; it defines
 * `phases(config)`           the table: a tuple of `Phase`, in the order in which results flow,
 * `start(context)`           the `Work` of one phase in one process,
 * `late_units(context)`      only where a phase has `units=None`.
-* `completed(config, folder)`  only where files beside the config fill keys of it: returns it with them, before
-                               validation,
+* `completed(files, settings)`  only where files beside the config fill keys of it: returns it with them, before
+                               validation; `files` are the config and its templates, nearest first, with their paths,
 * `resolved(config)`         only where `auto` values or a foreign file decide something: freezes it.
 """
 

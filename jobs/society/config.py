@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from .templates import merged_over
 from .traits import TRAITS, full_map
 from .vocabulary import KIND_NAMES, PRESETS
 
@@ -20,7 +21,13 @@ Quantization = Literal["none", "auto", "nf4", "int8", "int8dyn"]
 class Section(BaseModel):
     """A section of the config: unknown keys are refused with the nearest valid key, `null` means the defaults."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_default=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=False,
+        protected_namespaces=(),
+        revalidate_instances="always",  # a copy of a section that is passed, so that resolving never changes it
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -245,11 +252,28 @@ class ObjectivesSection(Section):
         return self
 
 
+class RoleEntry(Section):
+    """What a playbook says of a role; a role without a duty has its name for one."""
+
+    duty: str | None = None
+    description: str = ""
+    hints: list[str] = Field(default_factory=list)
+    reminders: list[str] = Field(default_factory=list)
+
+
+class Playbook(Section):
+    """What each role is for, and reminders for everybody."""
+
+    roles: dict[str, RoleEntry]
+    reminders: list[str] = Field(default_factory=list)
+
+
 class MetaSection(Section):
-    """The orchestrator that breaks silence and reminds residents of goals."""
+    """The orchestrator that breaks silence and reminds residents of goals; `playbook` is what its file holds."""
 
     enabled: bool = True
     playbook_file: str | None = None
+    playbook: Playbook | None = None
     global_goals: list[str] = Field(default_factory=list)
     recurring_reminders: list[str] = Field(default_factory=list)
     silence_ticks: int = Field(3, ge=0)
@@ -282,9 +306,10 @@ class EngineSection(Section):
 
 
 class TuneSection(Section):
-    """The search for blocks and gains."""
+    """The search for blocks and gains; how many blocks the model has is filled in by `plan`."""
 
     trials: int = Field(0, ge=0)
+    blocks: int | None = Field(None, ge=1)
 
 
 class StudySection(Section):
@@ -349,15 +374,29 @@ class RunConfig(Section):
             self.inference.batch_size = self.optimization.batch_size
             self.optimization.batch_size = None
         if self.inference.repetition_penalty is None:
+            self._leave_open("inference", "inference", "repetition_penalty")
             self.inference.repetition_penalty = 1.15 if self.inference.sampling_temperature > 0 else 1.0
         if self.reflection.rule is None:
+            self._leave_open("policy", "reflection", "rule")
             self.reflection.rule = "reference" if self.policy.kind == "heuristic" else "lazy"
         if self.checkpoint_every_ticks is None:
             self.checkpoint_every_ticks = 25 if self.model_name == "mock" else 1
         self._check_arms()
         return self
 
+    def _leave_open(self, source: str, section: str, key: str) -> None:
+        """Let overrides that change what a default follows from ask for that default again, with a null."""
+        overrides = self.study.overrides
+        for name, changes in overrides.items():
+            if source in changes:
+                overrides[name] = merged_over({section: {key: None}}, changes)
+
     def _check_arms(self) -> None:
+        if self.model_name == "tiny-random" and self.inference.dtype not in ("auto", "float32"):
+            raise ValueError(
+                f"inference.dtype: found {self.inference.dtype!r} with model_name 'tiny-random'; "
+                "allowed are auto, float32"
+            )
         if self.model_name == "mock" and self.optimization.use_quantization == "auto":
             self.optimization.use_quantization = "none"
         if self.model_name == "mock" and self.optimization.use_quantization != "none":

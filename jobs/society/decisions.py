@@ -134,7 +134,7 @@ class Decider:
             for resident, row in zip(simulation.residents, simulation.personas.tolist(), strict=True)
         ]
         section = config.meta_orchestrator
-        book = playbook(section.playbook_file)
+        book = playbook(section)
         self.reminders = [reminders(resident.role, section, book) for resident in simulation.residents]
 
     def decide(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contrast import ContrastItem
-from .judge import judged_texts
+from .judge import STEMS, judged_texts
 from .steering import PersonaVectors, Steering
 from .traits import TRAITS
 from .vectors import answer_scores
@@ -118,6 +118,12 @@ def evaluate(
         level[ZERO] - level[[LOW, HIGH]],
         np.stack([judged_texts(backend, trait, {trait: dose}, steering) for dose in (-1.0, 1.0)]),
     )
+
+
+def undefined(items: int) -> Evaluation:
+    """Return the evaluation of a direction along which the model gives NaN, with as many held-out items."""
+    shapes = (len(DOSES), items), (len(TRAITS),), (RANDOM_DIRECTIONS,), (2,), (2, STEMS)
+    return Evaluation(*(np.full(shape, np.nan) for shape in shapes))
 
 
 def judge_z(judge: NDArray[np.float64]) -> float:

@@ -113,7 +113,7 @@ def sample_residents(config: RunConfig) -> list[Resident]:
     strata: dict[str, list[int]] = {}
     if personas.distribution == "lhs":
         strata = {trait: generator.sample(range(n), n) for trait in TRAITS}
-    duties = playbook(config.meta_orchestrator.playbook_file)["roles"]
+    duties = playbook(config.meta_orchestrator)["roles"]
     normal = NormalDist()
 
     def coefficient(trait: str, index: int) -> float:

@@ -4,43 +4,50 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .templates import PACKAGED
+from .templates import PACKAGED, read_mapping
+
+if TYPE_CHECKING:
+    from .config import MetaSection, Playbook
 
 
 @cache
 def packaged_table(name: str) -> Any:
     """Return the content of a packaged YAML table."""
-    return read_table(PACKAGED / name)
+    return read_mapping(PACKAGED / name)
 
 
-def read_table(path: str | Path) -> Any:
-    """Return the content of a YAML table.
+def read_playbook(path: str | Path) -> Playbook:
+    """Return the playbook of a YAML file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not YAML.
+        ValueError: it is not YAML, or not a playbook.
     """
-    import yaml
+    from pydantic import ValidationError
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    from .config import Playbook
+
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from None
+        return Playbook.model_validate(read_mapping(Path(path)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "playbook"
+        raise ValueError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def playbook(path: str | None = None) -> dict[str, Any]:
-    """Return the playbook: `roles: {role: {duty, description, hints, reminders}}` and `reminders`.
+def playbook(section: MetaSection | None = None) -> dict[str, Any]:
+    """Return the playbook of a run: `roles: {role: {duty, description, hints, reminders}}` and `reminders`.
+
+    It is the section's own, that of its file, or the packaged one.
 
     Raises:
         FileNotFoundError: the named file is missing.
-        ValueError: it has no mapping `roles`.
+        ValueError: it is no playbook.
     """
-    content = read_table(path) if path else packaged_table("meta.playbook.yaml")
-    if not isinstance(content, dict) or not isinstance(content.get("roles"), dict):
-        raise ValueError(f"{path}: a playbook is a mapping with the key roles")
+    own = section.playbook if section else None
+    if section and own is None and section.playbook_file is not None:
+        own = read_playbook(section.playbook_file)
+    content: dict[str, Any] = packaged_table("meta.playbook.yaml") if own is None else own.model_dump(exclude_none=True)
     return content

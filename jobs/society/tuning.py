@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,14 @@ class TuningScore:
     bleed: float
 
 
+def searched_blocks(blocks: int) -> tuple[int, int]:
+    """Return the first and the last block of a model that the search may take: from 1/3 to 5/6 of it."""
+    return math.ceil(blocks / 3), 5 * blocks // 6
+
+
 def tuned_layers(parameters: Mapping[str, Any], blocks: int) -> list[int]:
-    """Return the blocks of a trial: `blocks` of them from `first` on at `stride`, none beyond 5/6 of the model."""
-    last = 5 * blocks // 6
+    """Return the blocks of a trial: `blocks` of them from `first` on at `stride`, none beyond the last searched."""
+    _, last = searched_blocks(blocks)
     asked = [int(parameters["first"]) + step * int(parameters["stride"]) for step in range(int(parameters["blocks"]))]
     return [block for block in asked if block <= last]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..configs import apply_settings, find_config, load, study_of, validated
+from ..configs import find_config, loaded, validated
 from .base import run_command
 from .plan import packaged_inputs, project_folder, with_existing_inputs
 
@@ -16,9 +16,7 @@ def resolved_config(name: str, settings: tuple[str, ...] = ()) -> dict[str, Any]
     """Return a config validated, with its templates, settings and defaults filled in."""
     project = project_folder()
     path = find_config(name, project)
-    raw = load(path)
-    apply_settings(raw, settings)
-    study = study_of(raw, path)
+    raw, study = loaded(path, settings)
     raw = with_existing_inputs(raw, path.resolve().parent, packaged_inputs(study, project))
     return validated(raw, study, str(path))[0]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..configs import apply_settings, bad, find_config, load, shortened, study_name, study_of, validated
+from ..configs import bad, find_config, loaded, shortened, study_name, validated
 from ..context import Context, result_stands, study_module
 from ..errors import Exit, QuintetError
 from ..plan import (
@@ -128,9 +128,7 @@ def command(
     """Validate CONFIG whole and freeze it as the plan of a run."""
     project = project_folder()
     path = find_config(config, project)
-    raw = load(path)
-    apply_settings(raw, settings)
-    study = study_of(raw, path)
+    raw, study = loaded(path, settings)
     raw = with_existing_inputs(raw, path.resolve().parent, packaged_inputs(study, project))
     resolved, phases = validated(raw, study, str(path))
     run = Run(run_path or Path("runs") / valid_name(f"{study}-{path.stem}", "run"))

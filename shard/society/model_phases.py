@@ -73,7 +73,7 @@ def _prior(voices: Voices) -> dict[str, np.ndarray]:
 def evaluation_rows(voices: Voices, config: RunConfig, units: range) -> dict[str, Any]:
     """Return what steering a trait at a block does to held-out answers, and whether hooks reach the residual stream."""
     from ...jobs.society.contrast import eval_items
-    from ...jobs.society.evaluation import evaluate
+    from ...jobs.society.evaluation import evaluate, undefined
     from ...jobs.society.steering import Steering
     from ...jobs.society.verification import verify_hooks
 
@@ -82,7 +82,10 @@ def evaluation_rows(voices: Voices, config: RunConfig, units: range) -> dict[str
     for unit in units:
         trait, (how, layer) = TRAITS[unit // len(sites)], sites[unit % len(sites)]
         vectors = voices.vectors.orthogonalised(how)
-        found.append(evaluate(voices.backend, vectors, eval_items(), trait, layer))
+        try:
+            found.append(evaluate(voices.backend, vectors, eval_items(), trait, layer))
+        except FloatingPointError:
+            found.append(undefined(len(eval_items()[trait])))
         _, by_block = verify_hooks(voices.backend, Steering(vectors, (layer,)), {trait: 1.0})
         errors.append(by_block[layer])
     names = ("gaps", "bleed", "random", "loss", "judge")
@@ -98,8 +101,12 @@ def tuning_trial(voices: Voices, config: RunConfig, parameters: Mapping[str, Any
 
     targeted = config.model_copy(update={"steering": config.steering.model_copy(update={"mode": "targeted"})})
     steering = steering_of(tuned(targeted, parameters, voices.backend.n_blocks), voices.backend, voices.vectors)
-    score = tuning_score(voices.backend, eval_items(), steering)
-    attributes = {"layers": list(steering.layers), "shift": score.shift, "loss": score.loss, "bleed": score.bleed}
+    layers = list(steering.layers)
+    try:
+        score = tuning_score(voices.backend, eval_items(), steering)
+    except FloatingPointError as error:
+        return {"value": float("nan"), "attributes": {"layers": layers}, "failure": str(error)}
+    attributes = {"layers": layers, "shift": score.shift, "loss": score.loss, "bleed": score.bleed}
     if not np.isfinite(score.value):
         return {"value": float("nan"), "attributes": attributes, "failure": "the model gave no finite scores"}
     return {"value": score.value, "attributes": attributes}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import select
 import subprocess
@@ -16,7 +15,7 @@ import yaml
 from ..commands.base import run_command
 from ..commands.plan import packaged_inputs, project_folder, with_existing_inputs
 from ..commands.study import link_outputs, local, python
-from ..configs import apply_settings, find_config, load, validated
+from ..configs import find_config, load, loaded, validated
 from ..context import Context
 from ..dropin import click_type, field_of, submit_option
 from ..errors import Exit, QuintetError
@@ -121,11 +120,10 @@ def plan(path: Path, run: Run, settings: list[str]) -> int:
     return done.returncode
 
 
-def units_of(path: Path, config: dict[str, Any], settings: list[str]) -> int:
+def units_of(path: Path, settings: list[str]) -> int:
     """Return how many units a config has with its settings; exit 2 where it is not allowed."""
-    raw, project = copy.deepcopy(config), project_folder()
-    apply_settings(raw, settings)
-    raw = with_existing_inputs(raw, path.resolve().parent, packaged_inputs("society", project))
+    raw, _ = loaded(path, settings)
+    raw = with_existing_inputs(raw, path.resolve().parent, packaged_inputs("society", project_folder()))
     _, phases = validated(raw, "society", str(path))
     return phases[-1].units or 0
 
@@ -177,7 +175,7 @@ def execute(values: dict[str, Any]) -> int:
     path = config_path(values["config"])
     config = load(path)
     run, settings = Run(run_folder(config, values["output_dir"])), settings_of(values, config)
-    unit = shown_unit(units_of(path, config, settings), values["unit"]) if values["live"] else 0
+    unit = shown_unit(units_of(path, settings), values["unit"]) if values["live"] else 0
     if not values["resume"]:
         set_aside(run.path)
     code = plan(path, run, settings)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ...jobs.society.backend.shapes import model_shape
 from ...jobs.society.conditions import conditions
 from ...jobs.society.evaluation import DOSES, RANDOM_DIRECTIONS
 from ...jobs.society.judge import STEMS
 from ...jobs.society.traits import TRAITS
+from ...jobs.society.tuning import searched_blocks
+from ..errors import Exit, QuintetError
 from ..phases import Dataset, Phase, Resources
 from ..trials import SearchSpec, choice, integer, uniform
 from .rows import datasets
@@ -31,6 +32,7 @@ ENGINE_KEYS = (
     "optimization.max_cpu_memory_gb",
     "optimization.devices",
     "engine.invariance",
+    "engine.threads",
 )
 """What changes the bits of a forward pass."""
 
@@ -94,11 +96,6 @@ PROBE_SHARE = 0.35
 """Cost of one probe of a resident in decisions."""
 
 
-def is_path(name: str) -> bool:
-    """Whether a model is named by a path."""
-    return Path(name).exists()
-
-
 def lanes_of(config: RunConfig) -> int:
     """Return how many units make a block."""
     return config.study.lanes or (1 if config.model_name == "mock" else 2)
@@ -115,18 +112,6 @@ def eval_sites(config: RunConfig) -> list[Site]:
     """Return what eval-vectors scores of each trait: `study.eval_layers`, and all that the config steers."""
     swept = [(config.steering.orthogonalize, layer) for layer in config.study.eval_layers or ()]
     return list(dict.fromkeys([*swept, *steered_sites(config)]))
-
-
-def model_blocks(name: str) -> int | None:
-    """Return how many decoder blocks a model has, where that is known without loading it."""
-    import json
-
-    if name == "tiny-random":
-        return 4
-    if name == "smollm2-135m":
-        return 30
-    about = Path(name) / "config.json"
-    return int(json.loads(about.read_text())["num_hidden_layers"]) if about.is_file() else None
 
 
 def phases(config: RunConfig) -> tuple[Phase, ...]:
@@ -162,12 +147,19 @@ def vector_inputs(config: RunConfig) -> tuple[str, ...]:
     return tuple(key for key in config.inputs if key.startswith("vectors"))
 
 
+def places(config: RunConfig) -> list[str]:
+    """Return the devices of an element, one for each replica of the model; `auto` is one that is not decided."""
+    devices = config.optimization.devices
+    return ["auto"] if devices == "auto" else list(devices)
+
+
 def resources(config: RunConfig, seconds: float, **more: float) -> Resources:
     """Return what an element with the model asks for."""
-    gpus = int(any(str(place).startswith("cuda") for place in config.optimization.devices))
+    gpus = sum(place.startswith("cuda") for place in places(config))
     rows = MOST_REPLICAS_MB * 300 * config.inference.batch_size
     memory = 400 if config.model_name in ("mock", "tiny-random") else MODEL_MB + rows
-    return Resources(mem_mb=int(memory), gpus=gpus, seconds_per_unit=seconds, **more)  # type: ignore[arg-type]
+    cpus = 1 if config.model_name == "mock" else config.engine.threads * len(places(config))
+    return Resources(cpus=cpus, mem_mb=int(memory), gpus=gpus, seconds_per_unit=seconds, **more)  # type: ignore[arg-type]
 
 
 def model_phase(config: RunConfig) -> Phase:
@@ -235,10 +227,19 @@ def eval_phase(config: RunConfig, after: tuple[str, ...]) -> Phase:
     )
 
 
+def decoder_blocks(config: RunConfig) -> int:
+    """Return how many decoder blocks the model has: as `plan` froze it, else as its files say; exit 2 for no model."""
+    if config.study.tune.blocks is not None:
+        return config.study.tune.blocks
+    shape = model_shape(config.model_name)
+    if shape is None:
+        raise QuintetError(Exit.USAGE, f"model_name: found {config.model_name!r}; there is no such model to tune")
+    return shape.blocks
+
+
 def tune_phase(config: RunConfig, after: tuple[str, ...]) -> Phase:
     """Return the search for blocks and gains."""
-    blocks = model_blocks(config.model_name) or 30
-    first, last = math.ceil(blocks / 3), 5 * blocks // 6
+    first, last = searched_blocks(decoder_blocks(config))
     gains = tuple((f"gain_{trait}", uniform(0.25, 4.0, log=True)) for trait in TRAITS)
     space = (("blocks", integer(1, 3)), ("first", integer(first, last)), ("stride", choice([2, 4])), *gains)
     trials = config.study.tune.trials

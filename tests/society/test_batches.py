@@ -24,6 +24,8 @@ from quintet.jobs.society.backend.foreign import HookEngine
 from quintet.jobs.society.backend.invariance import self_test
 from quintet.jobs.society.backend.modules import is_offloaded, load_module, memory_map
 from quintet.jobs.society.backend.sampling import next_token
+from quintet.jobs.society.evaluation import random_directions
+from quintet.jobs.society.requests import Answer, Request
 from quintet.jobs.society.verification import verify_hooks
 
 torch = pytest.importorskip("torch")
@@ -290,6 +292,55 @@ def test_integer_weights_keep_rows_independent(rows: list[Row]) -> None:
     assert backend.generate(rows)[3] == backend.generate([rows[3]])[0]
     with pytest.raises(ValueError, match="mock"):
         load_backend("mock", quantization="int8dyn")
+
+
+def test_integer_weights_are_the_same_on_every_device(tiny: Any, rows: list[Row]) -> None:
+    pair = load_backend("tiny-random", quantization="int8dyn", devices=["cpu:0", "cpu:1"])
+    one = load_backend("tiny-random", quantization="int8dyn")
+    assert np.array_equal(pair.choose(rows, VERBS).logprobs, one.choose(rows, VERBS).logprobs)
+    assert not np.array_equal(one.choose(rows, VERBS).logprobs, tiny.choose(rows, VERBS).logprobs)
+
+
+def test_threads_stay_as_many_as_were_asked_for() -> None:
+    load_backend("tiny-random", threads=2)
+    random_directions(32)
+    assert torch.get_num_threads() == 2
+    load_backend("tiny-random")
+    assert torch.get_num_threads() == 1
+
+
+def test_the_small_model_is_float32_and_refuses_to_be_called_otherwise() -> None:
+    assert load_backend("tiny-random", dtype="float32").dtype == load_backend("tiny-random").dtype == "float32"
+    with pytest.raises(ValueError, match="dtype: found 'bfloat16' with 'tiny-random'; allowed are auto, float32"):
+        load_backend("tiny-random", dtype="bfloat16")
+
+
+def test_int8dyn_is_refused_where_the_engine_cannot_run_it(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    from quintet.jobs.society.backend.loading import _engine
+
+    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    module = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes, **heads))
+    module.save_pretrained(tmp_path / "qwen")
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads)).save_pretrained(tmp_path / "llama")
+    for name, caps in (("qwen", None), ("llama", (None, 1e-6, str(tmp_path / "away")))):
+        with pytest.raises(ValueError, match="'int8dyn'; it needs a Llama-type model"):
+            _engine(tmp_path / name, torch.float32, "cpu", "int8dyn", caps)
+
+
+def test_nan_in_a_scored_answer_names_row_resident_tick_and_dose(tiny_vectors: Any, prior: Any) -> None:
+    broken = load_backend("tiny-random")
+    broken.engine.weights.norm[0] = float("nan")
+    row = Row(broken.prompt("hello"), {"E": 1.0})
+    with pytest.raises(
+        FloatingPointError, match=r"of an answer: row 1, dose .* at block 2; a lower steering\.strength"
+    ):
+        broken.answer_logprobs([row, row], [[5, 6], [5]], Steering(tiny_vectors, (2,)))
+    voice = Simulation(town(), broken, vectors=tiny_vectors, prior=prior).voice
+    asked = [Answer(7, resident, 0, "Why?", "So.", (1.0,) * 5) for resident in (3, 4)]
+    with pytest.raises(FloatingPointError, match=r"row 0, dose .* at block 2; .*, resident 3 at tick 7"):
+        list(broken.serve(Request("answers", asked), [voice, voice]))
 
 
 def test_missing_models_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

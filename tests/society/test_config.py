@@ -10,9 +10,12 @@ import yaml
 from pydantic import ValidationError
 from quintet.jobs.society import RunConfig, load_config, merge_templates
 from quintet.jobs.society.conditions import conditions, dose_changes, unit_of
+from quintet.jobs.society.config import InferenceSection, OptimizationSection, StudySection
 
 from .golden_files import golden
 
+FILE = "steering: {metadata_files: {vectors: blocks.yaml}}\n"
+HASTY = {"hasty": {"policy": {"kind": "heuristic"}}}
 ERRORS = {"ValueError": ValueError, "FileNotFoundError": FileNotFoundError}
 CASES = golden("units")["template_merge"]
 
@@ -63,6 +66,7 @@ BAD = [
     ({"optimization": {"max_gpu_memory_gb": "much"}}, "max_gpu_memory_gb"),
     ({"model_name": "mock", "optimization": {"use_quantization": "nf4"}}, "nothing to quantize"),
     ({"steering": {"mode": "prompt"}}, "persona_prompt"),
+    ({"model_name": "tiny-random", "inference": {"dtype": "bfloat16"}}, "allowed are auto, float32"),
     ({"run_id": "a b"}, "run_id"),
     ({"objectives": {"templates": {"x": {"type": "t", "requirements": {"steal": 1}}}}}, "'steal'"),
 ]
@@ -84,11 +88,70 @@ def test_metadata_files_fill_what_the_config_leaves_out(tmp_path: Path) -> None:
     loaded = load_config(config)
     assert loaded.personas.mean["E"] == 0.9
     assert loaded.layers == [4, 5] and loaded.steering.vector_norm["E"] == 2.0
-    config.write_text(f"run_id: x\nlayers: [7]\n{section}")
-    assert load_config(config).layers == [7]
     config.write_text("run_id: x\nsteering: {metadata_files: {vectors: none.yaml}}\n")
     with pytest.raises(FileNotFoundError, match=r"none\.yaml: looked for"):
         load_config(config)
+
+
+@pytest.mark.parametrize(
+    "nearer, template, layers, gain",
+    [
+        (FILE, "layers: [7]\n", [4, 5], 2.0),
+        (FILE, "steering: {layers: [7], vector_norm: {E: 3.0}}\n", [4, 5], 2.0),
+        ("layers: [7]\n", FILE, [7], 2.0),
+        ("steering: {layers: [7]}\n", FILE, [7], 2.0),
+        ("steering: {layers: [7]}\n", "layers: [9]\n", [7], 1.0),
+        (f"{FILE}layers: [4, 5]\n", "layers: [9]\n", [4, 5], 2.0),
+        ("steering: {metadata_files: null}\n", FILE, [16], 1.0),
+    ],
+)
+def test_what_names_the_blocks_nearest_wins(
+    tmp_path: Path, nearer: str, template: str, layers: list[int], gain: float
+) -> None:
+    (tmp_path / "blocks.yaml").write_text("layers: [4, 5]\nvector_norm: {E: 2.0}\n")
+    (tmp_path / "template.yaml").write_text(template)
+    (tmp_path / "run.yaml").write_text(f"template: template.yaml\nrun_id: x\n{nearer}")
+    loaded = load_config(tmp_path / "run.yaml")
+    assert loaded.layers == layers and loaded.steering.vector_norm["E"] == gain
+
+
+def test_blocks_that_one_file_names_twice_must_agree(tmp_path: Path) -> None:
+    (tmp_path / "blocks.yaml").write_text("layers: [4, 5]\n")
+    for named in (f"{FILE}layers: [7]\n", FILE.replace("}}", "}, layers: [7]}")):
+        (tmp_path / "run.yaml").write_text(f"run_id: x\n{named}")
+        with pytest.raises(ValueError, match=r"run\.yaml: the blocks are \[7\] by .*layers, \[4, 5\] by blocks\.yaml"):
+            load_config(tmp_path / "run.yaml")
+
+
+def test_overrides_ask_for_defaults_again_where_the_config_leaves_them_open() -> None:
+    overrides = {"plan": {"policy": {"kind": "heuristic"}}, "greedy": {"inference": {"temperature": 0}}}
+    open_config = RunConfig(run_id="s", study={"overrides": overrides})
+    assert overrides == {"plan": {"policy": {"kind": "heuristic"}}, "greedy": {"inference": {"temperature": 0}}}
+    said = RunConfig(
+        run_id="s",
+        reflection={"rule": "lazy"},
+        inference={"repetition_penalty": 1.3},
+        study={"overrides": overrides},
+    )
+    for config, rule, penalty in ((open_config, "reference", 1.0), (said, "lazy", 1.3)):
+        frozen = RunConfig(**config.model_dump(mode="json"))
+        assert frozen == config
+        planned, greedy = (one.config(frozen, 0) for one in conditions(frozen))
+        assert (planned.reflection.rule, greedy.inference.repetition_penalty) == (rule, penalty)
+        assert (greedy.reflection.rule, planned.inference.repetition_penalty) == ("lazy", max(penalty, 1.15))
+
+
+def test_sections_that_are_passed_stay_as_they_are() -> None:
+    optimization, inference, study = (
+        OptimizationSection(batch_size=5),
+        InferenceSection(),
+        StudySection(overrides=HASTY),
+    )
+    before = [section.model_dump() for section in (optimization, inference, study)]
+    for _ in range(2):
+        config = RunConfig(run_id="x", optimization=optimization, inference=inference, study=study)
+        assert config.inference.batch_size == 5 and config.inference.repetition_penalty == 1.15
+    assert [section.model_dump() for section in (optimization, inference, study)] == before
 
 
 def test_token_limits_follow_the_kind_of_action() -> None:

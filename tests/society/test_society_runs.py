@@ -20,7 +20,7 @@ from quintet.merge.society.verify_command import command as verify_steering
 from quintet.merge.society.words import number
 from quintet.shard.commands.base import run_command
 from quintet.shard.commands.plan import command
-from quintet.shard.configs import study_of, validated
+from quintet.shard.configs import loaded, study_of, validated
 from quintet.shard.context import Context
 from quintet.shard.errors import QuintetError
 from quintet.shard.run import Run
@@ -245,8 +245,10 @@ def test_the_section_study_belongs_to_the_model_and_the_folder_names_the_study(t
 
 def test_metadata_files_fill_what_a_config_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "people.yaml").write_text("mean: {E: 0.7}\ndistribution: normal\n")
-    raw = {"run_id": "x", "model_name": "mock", "steering": {"metadata_files": {"personas": "people.yaml"}}}
-    resolved, _ = validated({**raw, "personas": {"jitter": 0.1}}, "society", str(tmp_path / "x.yaml"))
+    path = tmp_path / "x.yaml"
+    path.write_text("run_id: x\nmodel_name: mock\nstudy: society\npersonas: {jitter: 0.1}\n")
+    raw, _ = loaded(path, ["steering.metadata_files={personas: people.yaml}"])
+    resolved, _ = validated(raw, "society", str(path))
     assert resolved["personas"]["mean"]["E"] == 0.7 and resolved["personas"]["jitter"] == 0.1
     assert resolved["personas"]["distribution"] == "normal"
 

@@ -6,7 +6,7 @@ Rows are sorted by length and cut into batches; rows of a batch share the keys a
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..prompts import INTERVIEW_SYSTEM
 from ..steering import Steering
 from .embeddings import Embeddings
 from .engine import Batch, Prefix
-from .prefixes import PREFIX_LEAST, Prefixes
+from .prefixes import PREFIX_LEAST, Prefixes, common_prefix
 from .rows import Choice, Generation, Row
 from .sampling import Sampling
 from .tokenizer import ChatTokenizer
@@ -199,7 +199,11 @@ class Backend:
     def answer_logprobs(
         self, rows: Sequence[Row], answers: Sequence[Sequence[int]], steering: Steering | None = None
     ) -> NDArray[np.float64]:
-        """Return the mean log-probability per token of an answer to each row, f8[rows]."""
+        """Return the mean log-probability per token of an answer to each row, f8[rows].
+
+        Raises:
+            FloatingPointError: the model gave NaN; row and dose are named.
+        """
         result = np.zeros(len(rows))
         for _ in self.answer_steps(rows, answers, steering, result):
             pass
@@ -212,8 +216,12 @@ class Backend:
         steering: Steerings,
         result: NDArray[np.float64],
         cuts: Sequence[Sequence[int]] | None = None,
+        places: Sequence[str] = (),
     ) -> Generator[None, None, None]:
-        """Fill `result` with the mean log-probabilities of answers; yields after every batch."""
+        """Fill `result` with the mean log-probabilities of answers; yields after every batch.
+
+        `places` says whose rows they are, for the error where the model gave NaN.
+        """
         torch = self.engine.torch
         full = [
             Row([*row.ids, *answer[:-1]], row.coefficients, row.steered + len(answer) - 1, 1)
@@ -223,15 +231,18 @@ class Backend:
             chosen = [full[index] for index in picked]
             wanted = [range(len(rows[i].ids) - 1, len(rows[i].ids) - 1 + len(answers[i])) for i in picked]
             lengths = [cuts[index] for index in picked] if cuts else None
-            _, hidden = self.opened(chosen, _picked(steering, picked), [0] * len(chosen), wanted, lengths)
+            batch, hidden = self.opened(chosen, _picked(steering, picked), [0] * len(chosen), wanted, lengths)
             start = 0
-            for index in picked:
+            for place, index in enumerate(picked):
                 count = len(answers[index])
                 with torch.inference_mode():
                     logits = self.engine.logits(hidden[start : start + count])
                     table = torch.log_softmax(logits.double(), dim=-1)
                     tokens = torch.tensor(list(answers[index]), device=table.device)
                     result[index] = float(table.gather(1, tokens[:, None]).mean())
+                if not np.isfinite(result[index]):
+                    whose = f", {places[index]}" if places else ""
+                    raise FloatingPointError(f"NaN in the logits of an answer: {_place(batch, place, index)}{whose}")
                 start += count
             yield
 
@@ -321,7 +332,7 @@ class Backend:
             for row, positions in zip(rows, wanted or [()] * len(rows), strict=True)
         ]
         if cuts is None:
-            length = _common_prefix([row.ids for row in rows]) if len(rows) > 1 else 0
+            length = common_prefix([row.ids for row in rows]) if len(rows) > 1 else 0
             cuts = [[length] for _ in rows]
         result: list[Prefix | None] = []
         for row, lengths, limit in zip(rows, cuts, limits, strict=True):
@@ -405,10 +416,11 @@ class Backend:
         return (yield from served(self, request, voices))
 
 
-def _place(batch: Batch, row: int) -> str:
-    """Return which row of a batch it is, how it is steered, and what may help."""
+def _place(batch: Batch, row: int, number: int | None = None) -> str:
+    """Return which row it is (of the batch, unless its number is given), how it is steered, and what may help."""
     norms = ", ".join(f"{float(delta[row].float().norm()):.3g} at block {block}" for block, delta in batch.dose.items())
-    return f"row {batch.order[row]}, dose {norms or 'none'}; a lower steering.strength may help"
+    number = batch.order[row] if number is None else number
+    return f"row {number}, dose {norms or 'none'}; a lower steering.strength may help"
 
 
 def _picked(steering: Steerings, rows: Sequence[int]) -> Steerings:
@@ -425,18 +437,6 @@ def _check_sampling(temperature: float, top_p: float, penalty: float | None) -> 
         raise ValueError(f"top_p: found {top_p}; allowed is a number above 0 and at most 1")
     if penalty is not None and not 1 <= penalty <= 2:
         raise ValueError(f"repetition_penalty: found {penalty}; allowed is a number from 1 to 2")
-
-
-def _common_prefix(sequences: Iterable[Sequence[int]]) -> int:
-    """Return the length of the common beginning of sequences."""
-    rows = list(sequences)
-    low, high = min(rows, key=list), max(rows, key=list)
-    length = 0
-    for a, b in zip(low, high, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
 
 
 def coefficient_map(row: Sequence[float]) -> Mapping[str, float]:

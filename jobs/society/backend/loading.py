@@ -62,7 +62,9 @@ def load_backend(
         return MockBackend()
     torch = torch_with(threads)
     places = _devices(torch, devices)
-    chosen = _dtype(torch, dtype, places[0])
+    if model_name == "tiny-random" and dtype not in ("auto", "float32"):
+        raise ValueError(f"dtype: found {dtype!r} with 'tiny-random'; allowed are auto, float32")
+    chosen = torch.float32 if model_name == "tiny-random" else _dtype(torch, dtype, places[0])
     if quantization == "auto":
         on_gpu = places[0].startswith("cuda") and model_name != "tiny-random"
         quantization = "nf4" if on_gpu else "none"
@@ -84,17 +86,13 @@ def load_backend(
     if model_name == "tiny-random":
         from .tiny import tiny_engine
 
-        engine: Any = tiny_engine(threads)
-        if quantization == "int8dyn":
-            from .quantized import quantize_engine
-
-            quantize_engine(engine)
-        elif quantization != "none":
+        if quantization not in ("none", "int8dyn"):
             raise ValueError(f"quantization: found {quantization!r} with 'tiny-random'; allowed are none, int8dyn")
-        single = backend(engine, ByteTokenizer(), "tiny-random", None)
-        return _replicated(
-            single, places, lambda place: backend(tiny_engine(threads), ByteTokenizer(), "tiny-random", None)
-        )
+
+        def tiny(place: str) -> Backend:
+            return backend(_quantized(tiny_engine(threads), quantization), ByteTokenizer(), "tiny-random", None)
+
+        return _replicated(tiny(places[0]), places, tiny)
     found = model_folder(model_name)
     tokenizer = FastTokenizer(found.path)
     capped = max_gpu_memory_gb is not None or max_cpu_memory_gb is not None
@@ -120,7 +118,7 @@ def _engine(folder: Path, dtype: Any, place: str, quantization: str, caps: Any) 
     from .llama import architecture_of, read_weights
 
     architecture = architecture_of(folder)
-    if caps is not None and _fits(weight_bytes(folder, dtype, quantization), place, caps):
+    if caps is not None and fits(weight_bytes(folder, dtype, quantization), place, caps):
         caps = None
     if architecture is None or quantization in ("nf4", "int8") or caps is not None:
         from .foreign import HookEngine
@@ -128,6 +126,11 @@ def _engine(folder: Path, dtype: Any, place: str, quantization: str, caps: Any) 
 
         return HookEngine(load_module(folder, dtype, place, quantization, caps))
     engine = LlamaEngine(read_weights(folder, architecture, dtype, "cpu" if place.startswith("cpu") else place))
+    return _quantized(engine, quantization)
+
+
+def _quantized(engine: LlamaEngine, quantization: str) -> LlamaEngine:
+    """Return an engine with its weights as int8 where that is asked for."""
     if quantization == "int8dyn":
         from .quantized import quantize_engine
 
@@ -135,7 +138,7 @@ def _engine(folder: Path, dtype: Any, place: str, quantization: str, caps: Any) 
     return engine
 
 
-def _fits(weights: float, place: str, caps: Any) -> bool:
+def fits(weights: float, place: str, caps: Any) -> bool:
     """Whether a model's weights stay below the cap of the device it is meant for, so that nothing is offloaded."""
     on_gpu, on_cpu, _ = caps
     cap = on_gpu if place.startswith("cuda") else on_cpu

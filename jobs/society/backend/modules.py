@@ -67,10 +67,15 @@ def quantization_settings(kind: str, dtype: Any, offloaded: bool = False) -> dic
     """Return what `from_pretrained` takes for a quantization; parts that are offloaded to the CPU stay unquantized.
 
     Raises:
-        ValueError: bitsandbytes is not installed.
+        ValueError: bitsandbytes is not installed, or has no such quantization.
     """
     if kind == "none":
         return {}
+    if kind == "int8dyn":
+        raise ValueError(
+            "optimization.use_quantization: found 'int8dyn'; it needs a Llama-type model in safetensors that stays "
+            "whole in memory; allowed are none, nf4, int8"
+        )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"optimization.use_quantization: {kind!r} needs the package bitsandbytes; install it")
     from transformers import BitsAndBytesConfig

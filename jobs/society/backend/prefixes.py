@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .engine import Prefix
@@ -38,3 +39,15 @@ class Prefixes:
         """Forget them all."""
         self._known.clear()
         self._tokens = 0
+
+
+def common_prefix(sequences: Iterable[Sequence[int]]) -> int:
+    """Return the length of the common beginning of sequences."""
+    rows = list(sequences)
+    low, high = min(rows, key=list), max(rows, key=list)
+    length = 0
+    for a, b in zip(low, high, strict=False):
+        if a != b:
+            break
+        length += 1
+    return length

@@ -12,8 +12,13 @@ def allocated_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def torch_with(threads: int = 1) -> ModuleType:
-    """Import torch with a number of threads, waiting without spinning, and return it."""
+def torch_with(threads: int | None = None) -> ModuleType:
+    """Import torch with a number of threads, waiting without spinning, and return it.
+
+    Without a number an imported torch keeps its threads, and another gets one.
+    """
+    if threads is None:
+        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     if "torch" not in sys.modules:

@@ -199,7 +199,8 @@ def _answers(backend: Backend, items: Sequence[Answer], voices: Sequence[Any]) -
         steering.append(voice.steering if any(item.coefficients) else None)
     result = np.zeros(len(rows))
     cuts = [(head, len(row.ids) - 1) for row in rows]
-    yield from backend.answer_steps(rows, answers, steering, result, cuts)
+    places = [f"resident {item.resident} at tick {item.tick}" for item in items]
+    yield from backend.answer_steps(rows, answers, steering, result, cuts, places)
     return [float(score) for score in result]
 
 
