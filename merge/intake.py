@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from ..shard.errors import Exit, QuintetError
 from ..shard.missing import trials_lacking
 from ..shard.partial import CARD_BYTES, READ_BYTES, Card, open_regular, read_card, read_meta
-from ..shard.scan import Found, conflict_names, examine, full_check, scan_map, scan_trials, units_between
+from ..shard.scan import Found, conflicting, examine, full_check, scan_map, scan_trials, units_between, unrivalled
 from .source import Source
 
 if TYPE_CHECKING:
@@ -259,17 +260,12 @@ def take_in(context: Context, inputs: str, depth: Depth, moments: Moments | None
         QuintetError: exit 65 where shards overlap or a partial's statistics cannot be right.
     """
     run, plan = context.run, context.plan
-    conflicts = conflicting(run, plan)
+    conflicts = conflicting(run, plan.phase)
     standing, reader = Standing(blocks=plan.blocks), Reader()
     for number, shards in runs_of(plan):
         if depth == "full" or not take_reduced(standing, context, inputs, number, shards, conflicts, moments):
             take_shards(standing, context, inputs, depth, moments, shards, conflicts, reader)
     return standing
-
-
-def conflicting(run: Run, plan: Plan) -> set[str]:
-    """Return the shards (`s000012`) beside which another payload for the same blocks stands."""
-    return {match.group(1) for match in conflict_names(run, plan.phase)}
 
 
 def runs_of(plan: Plan) -> Iterator[tuple[int, list[Tile]]]:
@@ -339,9 +335,8 @@ def take_shards(
     for shard, blocks in shards:
         path = run.shard_file(plan.phase, shard)
         reading = _reading(reader, path, plan, inputs, shard, blocks)
-        problem = reading if isinstance(reading, Found) else None
-        if problem is None and f"s{shard:06d}" in conflicts:
-            problem = Found(shard, path, None, "conflict", "another payload for the same blocks stands beside it")
+        found = reading if isinstance(reading, Found) else unrivalled(Found(shard, path, reading.card), conflicts)
+        problem = found if found.reason is not None else None
         if problem is None and depth == "full" and isinstance(reading, Reading):
             wrong = full_check(Found(shard, path, reading.card), phase, reading.card.units)
             problem = Found(shard, path, reading.card, "unreadable", wrong) if wrong else None
@@ -392,19 +387,20 @@ def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
     """Verify the trials of a pull phase, up to the n-th COMPLETE one by number.
 
     The number after the n-th COMPLETE trial was given out only because more trials were asked for once.
+
+    Raises:
+        QuintetError: exit 65 where a file holds another trial than its name says, or no finite value.
     """
     run, plan, phase = context.run, context.plan, context.phase
-    wanted = phase.search.n_trials if phase.search is not None else plan.blocks
+    wanted = plan.units or 0
     standing, complete = Standing(blocks=wanted), 0
-    for found in sorted(scan_trials(run, plan, inputs, "fast"), key=lambda found: found.number):
+    for found in scan_trials(run, plan, inputs, "fast"):
         if complete == wanted:
             break
         if found.reason is None and found.card is not None:
             wrong = full_check(found, phase, 1) if depth == "full" else None
             if wrong is None:
-                with Source(found.path) as source:
-                    failed = bool(source.read("rows/failed", "u1", (1,))[0])
-                complete += not failed
+                complete += is_complete(found)
                 standing.pieces.append(Piece(found.number, found.number, found.number + 1, 1, found.card.pd))
                 standing.trace(known_meta(found.path))
                 continue
@@ -415,3 +411,23 @@ def take_in_trials(context: Context, inputs: str, depth: Depth) -> Standing:
     if not standing.blocks_lacking:
         standing.blocks = complete
     return standing
+
+
+def is_complete(found: Found) -> bool:
+    """Return whether a trial's file holds a COMPLETE trial, not a failed one.
+
+    Raises:
+        QuintetError: exit 65 where it holds another trial than its name says (one would count twice), or a COMPLETE
+            one without a finite value.
+    """
+    with Source(found.path) as source:
+        number = int(source.read("rows/number", "i8", (1,))[0])
+        failed = bool(source.read("rows/failed", "u1", (1,))[0])
+        value = float(source.read("rows/value", "f8", (1,))[0])
+    if number != found.number or not (failed or math.isfinite(value)):
+        raise QuintetError(
+            Exit.INPUT,
+            f"{found.path}: holds trial {number} with value {value}; allowed is trial {found.number} with a finite "
+            "one; remove the file and run again",
+        )
+    return not failed

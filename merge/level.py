@@ -18,9 +18,10 @@ from ..shard.attempts import utc_now
 from ..shard.context import Context, inputs_digest
 from ..shard.errors import Exit, QuintetError
 from ..shard.partial import Card
+from ..shard.scan import conflicting
 from ..shard.scratch import scratch_base
 from .draft import Draft
-from .intake import Reader, Standing, conflicting, reduced_file, runs_of, take_shards
+from .intake import Reader, Standing, reduced_file, runs_of, take_shards
 from .moments import Moments
 from .origin import result_meta
 from .reduce import write_rows
@@ -58,7 +59,7 @@ def reduce_run(context: Context, inputs: str, number: int, shards: list[Tile], s
     lo, hi = shards[0][1][0], shards[-1][1][1]
     standing = Standing(blocks=hi - lo)
     moments = None if phase.stats is None else Moments(phase.stats, lo)
-    take_shards(standing, context, inputs, "fast", moments, shards, conflicting(run, plan), Reader())
+    take_shards(standing, context, inputs, "fast", moments, shards, conflicting(run, plan.phase), Reader())
     if standing.blocks_lacking:
         for found in standing.lacking:
             say(f"  {found.path.stem} {found.reason} {found.detail}".rstrip())

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .context import inputs_digest
 from .errors import Exit, QuintetError
+from .partial import read_card
 from .scan import scan_map, scan_trials
 
 if TYPE_CHECKING:
     from .run import Plan, Run
-    from .scan import Found
+    from .scan import Depth, Found
 
 WAITS = "waits"
 
@@ -23,7 +25,8 @@ class Missing:
     """The missing elements of one phase.
 
     Of a map phase, `numbers` are shards.  Of a pull phase they are as many workers as can still find a trial, and
-    `trials_missing` says how many trials are not COMPLETE with a valid partial.
+    `trials_missing` says how many trials are not COMPLETE with a valid partial, and `details` (by shard, of a pull
+    phase by trial) what is wrong with each.
     """
 
     phase: str
@@ -77,29 +80,51 @@ def missing_trials(run: Run, plan: Plan, inputs: str) -> Missing:
     from .worker import trial_in
 
     wanted = plan.units or 0
-    complete = failed = spoilt = 0
+    states: Counter[str] = Counter()
+    spoilt: dict[int, str] = {}
     for found in scan_trials(run, plan, inputs):
-        if complete == wanted:
+        if states["COMPLETE"] == wanted:
             break
         trial = trial_in(found)
-        spoilt += trial is None
-        complete += trial is not None and trial.state == "COMPLETE"
-        failed += trial is not None and trial.state == "FAIL"
-    lacking = trials_lacking(wanted, complete, failed, spoilt, plan.points)
+        if trial is None:
+            spoilt[found.number] = f"{found.reason or 'unreadable'} {found.detail}".strip()
+        else:
+            states[trial.state] += 1
+    lacking = trials_lacking(wanted, states["COMPLETE"], states["FAIL"], len(spoilt), plan.points)
     workers = tuple(range(min(lacking, len(plan.shards))))
     reasons = {"absent": workers} if workers else {}
-    return Missing(plan.phase, plan.kind, workers, len(plan.shards), reasons, {}, "", lacking)
+    return Missing(plan.phase, plan.kind, workers, len(plan.shards), reasons, spoilt, "", lacking)
 
 
 def trials_lacking(wanted: int, complete: int, failed: int, spoilt: int, points: int | None) -> int:
     """Return how many trials a search lacks.
 
-    A damaged file before the last COMPLETE trial that counts is lacking even where it had failed: it is among the
-    results of an undamaged run. A search with all its `points` tried lacks none, though some failed.
+    A damaged or absent file before the last COMPLETE trial that counts is lacking even where it had failed: it is
+    among the results of an undamaged run. A search with all its `points` tried lacks none, though some failed.
     """
     if points is not None and complete + failed >= points and not spoilt:
         return 0
     return max(wanted - complete, spoilt)
+
+
+def is_merged(run: Run, plan: Plan, inputs: str, depth: Depth) -> bool:
+    """Return whether the phase's result stands, whole, from these inputs and all of the planned units.
+
+    What it was made from must stand as well: later phases may read the partials, and a merge would ask for them.
+    """
+    try:
+        card = read_card(run.merged(plan.phase))
+    except (OSError, ValueError):
+        return False
+    whole = card.complete and (card.lo, card.hi) == (0, plan.blocks)
+    if plan.kind == "map":  # failed trials are units, too, so that a search may hold more than it planned
+        whole = whole and card.units == plan.units
+    if not whole or card.cfg != plan.config_sha256[:16] or card.inp != inputs:
+        return False
+    if plan.kind == "map":
+        return all(found.reason is None for found in scan_map(run, plan, inputs, depth))
+    trials = islice(scan_trials(run, plan, inputs, depth), card.units)  # a whole result holds the first so many
+    return sum(found.reason is None for found in trials) == card.units
 
 
 def damaged(found: Iterable[Found]) -> Counter[str]:

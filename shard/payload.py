@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -140,6 +140,21 @@ class Payload:
             for (level, index), triples in zip(arrays["nodes"].tolist(), arrays["stats"], strict=True):
                 payload._tree.add(level, index, triples)
         return payload
+
+
+def empty_unit(datasets: Iterable[Dataset]) -> dict[str, Any]:
+    """Return the rows of a unit that has nothing to show: NaN, zeros and empty runs."""
+    import numpy as np
+
+    arrays: dict[str, Any] = {}
+    for dataset in datasets:
+        if dataset.ragged:
+            arrays[dataset.name] = np.zeros((0, *dataset.shape), dataset.dtype)
+            arrays[f"{dataset.name}_length"] = [0]
+        else:
+            nothing = np.nan if np.dtype(dataset.dtype).kind == "f" else 0
+            arrays[dataset.name] = np.full((1, *dataset.shape), nothing, dataset.dtype)
+    return arrays
 
 
 def join(pieces: list[np.ndarray]) -> None:

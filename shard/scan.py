@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +33,7 @@ Reason = Literal[
 ]
 MAX_DATASET_BYTES = 8 << 30
 CONFLICT = re.compile(r"^(s\d{6,}|t\d{6,})\.conflict-")
+TRIAL = re.compile(r"t(\d{6})\.h5")
 
 
 @dataclass(frozen=True)
@@ -102,42 +103,57 @@ def units_between(plan: Plan, blocks: tuple[int, int]) -> int:
 
 def scan_map(run: Run, plan: Plan, inputs: str, depth: Depth = "fast") -> Iterator[Found]:
     """Examine every shard of a map phase, in order; a shard without blocks needs no file and is left out."""
-    conflicts = {match.group(1) for match in conflict_names(run, plan.phase)}
+    conflicts = conflicting(run, plan.phase)
     for shard, blocks in enumerate(plan.shards):
         if blocks[0] == blocks[1]:
             continue
-        found = examine(run.shard_file(plan.phase, shard), shard, plan, inputs, depth, blocks)
-        if found.reason is None and f"s{shard:06d}" in conflicts:
-            found = Found(
-                shard, found.path, found.card, "conflict", "another payload for the same blocks stands beside it"
-            )
-        yield found
+        yield unrivalled(examine(run.shard_file(plan.phase, shard), shard, plan, inputs, depth, blocks), conflicts)
 
 
 def scan_trials(run: Run, plan: Plan, inputs: str, depth: Depth = "fast") -> Iterator[Found]:
-    """Examine every trial file that a pull phase has, in order of the numbers."""
-    folder = run.path / "partials" / plan.phase
-    if not folder.is_dir():
-        return
-    for bucket in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)):
-        for name in sorted(os.listdir(folder / bucket)):  # noqa: PTH208 - names alone, no Path objects
-            match = re.fullmatch(r"t(\d{6,})\.h5", name)
-            if match:
-                number = int(match.group(1))
-                yield examine(folder / bucket / name, number, plan, inputs, depth, (number, number + 1))
+    """Examine the trials of a pull phase up to the last that has a file, in order of the numbers.
+
+    Numbers are given out one after another and every decided trial is published: one without a file is `absent`.
+    """
+    conflicts = conflicting(run, plan.phase)
+    numbers = trial_numbers(run, plan.phase)
+    for number in range(max(numbers, default=-1) + 1):
+        path = run.trial_file(plan.phase, number)
+        if number in numbers:
+            yield unrivalled(examine(path, number, plan, inputs, depth, (number, number + 1)), conflicts)
+        else:
+            yield Found(number, path, None, "absent")
 
 
-def conflict_names(run: Run, phase: str) -> Iterator[re.Match[str]]:
-    """Yield the names of files kept beside a partial with another payload."""
+def trial_numbers(run: Run, phase: str) -> set[int]:
+    """Return the numbers whose own trial file stands; a copy in another folder is none."""
+    named = ((bucket, name, TRIAL.fullmatch(name)) for bucket, name in bucket_names(run, phase))
+    numbers = ((bucket, int(match.group(1))) for bucket, _, match in named if match)
+    return {number for bucket, number in numbers if run.trial_file(phase, number).parent.name == bucket}
+
+
+def conflicting(run: Run, phase: str) -> set[str]:
+    """Return the partials (`s000012`, `t000003`) beside which a file with another payload was kept."""
+    matches = (CONFLICT.match(name) for _, name in bucket_names(run, phase))
+    return {match.group(1) for match in matches if match}
+
+
+def unrivalled(found: Found, conflicts: Collection[str]) -> Found:
+    """Return a finding, as a conflict where another payload was kept beside a partial that could be believed."""
+    if found.reason is not None or found.path.stem not in conflicts:
+        return found
+    return replace(found, reason="conflict", detail="another payload for the same blocks stands beside it")
+
+
+def bucket_names(run: Run, phase: str) -> Iterator[tuple[str, str]]:
+    """Yield the bucket and the name of each file of a phase; a bucket may be a link to a folder elsewhere."""
     folder = run.path / "partials" / phase
     if not folder.is_dir():
         return
     for bucket in os.scandir(folder):
-        if bucket.is_dir(follow_symlinks=False):
-            for name in os.listdir(bucket.path):  # noqa: PTH208
-                match = CONFLICT.match(name)
-                if match:
-                    yield match
+        if bucket.is_dir():
+            for name in os.listdir(bucket.path):  # noqa: PTH208 - names alone, no Path objects
+                yield bucket.name, name
 
 
 def expected_shape(name: str, phase: Phase, units: int, blocks: tuple[int, int]) -> tuple[int | None, ...] | None:

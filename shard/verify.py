@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,11 @@ from .errors import QuintetError
 from .missing import waits_for
 from .partial import read_card, read_meta
 from .publish import set_aside
-from .scan import CONFLICT, Found, full_check, scan_map, scan_trials, units_between
+from .scan import CONFLICT, Found, full_check, scan_map, scan_trials, trial_numbers, units_between
 
 if TYPE_CHECKING:
     from .run import Plan, Run
 
-OWN_NAME = re.compile(r"^[st]\d{6,}(\.ckpt|\.conflict-[\w.-]+)?\.h5$")
 DIFFERING = frozenset(
     {"hostname", "cpu_model", "cpu_features", "packages_sha256", "threads", "container", "code_sha256", "git_commit"}
 )
@@ -121,16 +119,19 @@ def differing_facts(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[
 def strays(run: Run, plan: Plan, quarantine: bool) -> Iterator[Bad]:
     """Yield the files below the phase's partials that nobody planned: conflicts, damaged checkpoints, others."""
     folder = run.path / "partials" / plan.phase
-    planned = {run.shard_file(plan.phase, shard) for shard, (lo, hi) in enumerate(plan.shards) if lo < hi}
+    if plan.kind == "pull":
+        planned = {run.trial_file(plan.phase, number) for number in trial_numbers(run, plan.phase)}
+    else:
+        planned = {run.shard_file(plan.phase, shard) for shard, (lo, hi) in enumerate(plan.shards) if lo < hi}
     for base, _, names in os.walk(folder):
         for name in sorted(names):
             path = Path(base) / name
-            reason = stray_reason(path, plan, path in planned)
+            reason = stray_reason(path, path in planned)
             if reason:
                 yield Bad(plan.phase, name, *reason, moved_to(run, path) if quarantine else "")
 
 
-def stray_reason(path: Path, plan: Plan, planned: bool) -> tuple[str, str] | None:
+def stray_reason(path: Path, planned: bool) -> tuple[str, str] | None:
     """Return why a file does not belong where it is; None where it does, or is a temporary one."""
     name = path.name
     if name.startswith(".") and name.endswith(".tmp"):
@@ -142,8 +143,6 @@ def stray_reason(path: Path, plan: Plan, planned: bool) -> tuple[str, str] | Non
             read_card(path)
         except (OSError, ValueError) as error:
             return "unreadable", f"checkpoint: {error}"
-        return None
-    if plan.kind == "pull" and name.startswith("t") and OWN_NAME.match(name):
         return None
     return None if planned else ("unknown", "no file of the plan has this name")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import sys
@@ -16,17 +17,17 @@ from .checkpoints import Checkpoints
 from .element import Element, Stopped, run_task
 from .errors import Exit
 from .partial import build, read_arrays
-from .payload import Payload
+from .payload import Payload, empty_unit
 from .publish import publish, retried, set_aside
 from .scan import Found, examine, scan_trials
-from .trials import Claim, FinishedTrial, LeaseLost, Owner, TrialStore
+from .trials import Claim, FinishedTrial, LeaseLost, Owner, Renewal, SearchSpec, TrialStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .context import Context
     from .lock import LockKind
-    from .phases import Work
+    from .phases import Phase, Work
     from .run import Plan, Run
 
 WAIT_S = (0.2, 1.0)
@@ -45,15 +46,16 @@ def trial_in(found: Found) -> FinishedTrial | None:
     """Return the trial that a trial's file holds; None for a file that cannot be believed."""
     if found.reason is not None or found.card is None:
         return None
-    return believed(found.path, found.card.pd)
+    return believed(found.path, found.number, found.card.pd)
 
 
-def believed(path: Path, digest: str) -> FinishedTrial | None:
-    """Return the trial that a partial with a right card holds; None where its content is no trial's."""
+def believed(path: Path, number: int, digest: str) -> FinishedTrial | None:
+    """Return the trial `number` that a partial with a right card holds; None where its content is no such trial."""
     try:
-        return trial_of(retried(lambda: read_arrays(path)), path.name, digest)
+        trial = trial_of(retried(lambda: read_arrays(path)), path.name, digest)
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError):
         return None
+    return trial if trial.number == number and (trial.value is None or math.isfinite(trial.value)) else None
 
 
 def trial_of(arrays: Mapping[str, Any], name: str, digest: str) -> FinishedTrial:
@@ -72,9 +74,12 @@ def trial_of(arrays: Mapping[str, Any], name: str, digest: str) -> FinishedTrial
 def open_store(context: Context, inputs: str, work: Work, stopping: Any = None) -> TrialStore:
     """Return the trial store of a pull phase."""
     phase, plan = context.phase, context.plan
-    if phase.search is None:
-        raise ValueError(f"phase {phase.name} is a pull phase without a search")
-    spec = replace(phase.search, lock_kind=cast("LockKind", plan.lock_kind))
+    spec = replace(
+        search_of(phase),
+        n_trials=plan.units or 0,
+        lock_kind=cast("LockKind", plan.lock_kind),
+        origin=f"config {plan.config_sha256[:16]}, inputs {inputs}",
+    )
     return TrialStore(
         context.run.store(phase.name),
         spec,
@@ -82,6 +87,13 @@ def open_store(context: Context, inputs: str, work: Work, stopping: Any = None) 
         propose=work.propose,
         stopping=stopping,
     )
+
+
+def search_of(phase: Phase) -> SearchSpec:
+    """Return what a pull phase searches."""
+    if phase.search is None:
+        raise ValueError(f"phase {phase.name} is a pull phase without a search")
+    return phase.search
 
 
 def json_bytes(value: Any) -> Any:
@@ -96,7 +108,7 @@ def trial_columns(claim: Claim, result: dict[str, Any]) -> dict[str, Any]:
     failure = result.pop("failure", None)
     value = result.pop("value", None)
     attributes = dict(result.pop("attributes", {}))
-    if failure is None and (value is None or value != value):
+    if failure is None and (value is None or not math.isfinite(value)):
         failure = f"value is {value}"
     if failure is not None:
         attributes["reason"] = str(failure)
@@ -116,17 +128,6 @@ def trial_columns(claim: Claim, result: dict[str, Any]) -> dict[str, Any]:
 def run_trial(element: Element, context: Context, work: Work, store: TrialStore, claim: Claim) -> None:
     """Evaluate one claimed trial, publish its partial, and tell the store."""
     plan = element.plan
-    spec = context.phase.search
-    lease_s = spec.lease_seconds if spec else 60.0
-    beat_s = (spec.heartbeat_seconds if spec else None) or lease_s / RENEWALS_PER_LEASE
-    renewed = time.monotonic()
-
-    def renew() -> None:
-        nonlocal renewed
-        if time.monotonic() - renewed >= beat_s:
-            store.heartbeat(claim)
-            renewed = time.monotonic()
-
     path = element.run.trial_file(plan.phase, claim.number)
     checkpoints = Checkpoints(element.run, plan, element.inputs, claim.number, 1)
     standing = examine(path, claim.number, plan, element.inputs, "fast", (claim.number, claim.number + 1))
@@ -139,18 +140,22 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
     if standing.reason is None:
         set_aside(path, element.quarantine)
     begun = time.monotonic()
-    task = work.trial(claim.number, claim.parameters)
-    result = trial_columns(
-        claim, dict(run_task(element, task, checkpoints, float(plan.resources["checkpoint_s"]), renew))
-    )
-    store.heartbeat(claim)
-    payload = Payload(context.phase, claim.number)
-    payload.add(result, 1)
-    arrays = payload.arrays()
-    card = element.card(claim.number, claim.number, claim.number + 1, 1)
-    content, card = build(card, arrays, element.facts(claim.number, claim.number + 1, 1))
-    publish(path, content, card, element.quarantine)
-    store.tell(claim, trial_of(arrays, path.name, card.pd))
+    search = search_of(context.phase)
+    beat_s = search.heartbeat_seconds or search.lease_seconds / RENEWALS_PER_LEASE
+    with Renewal(store, claim, beat_s) as renewal:
+        if claim.attempt > search.max_attempts:
+            result = lost_too_often(context.phase, search.max_attempts)
+        else:
+            task = work.trial(claim.number, claim.parameters)
+            result = dict(run_task(element, task, checkpoints, float(plan.resources["checkpoint_s"]), renewal.check))
+        store.heartbeat(claim)
+        payload = Payload(context.phase, claim.number)
+        payload.add(trial_columns(claim, result), 1)
+        arrays = payload.arrays()
+        card = element.card(claim.number, claim.number, claim.number + 1, 1)
+        content, card = build(card, arrays, element.facts(claim.number, claim.number + 1, 1))
+        publish(path, content, card, element.quarantine)
+        store.tell(claim, trial_of(arrays, path.name, card.pd))
     checkpoints.drop()
     told = getattr(work, "told", None)
     if told is not None:
@@ -160,6 +165,12 @@ def run_trial(element: Element, context: Context, work: Work, store: TrialStore,
     element.attempt.units_done += 1
 
 
+def lost_too_often(phase: Phase, attempts: int) -> dict[str, Any]:
+    """Return the result of a trial that no attempt brought to its end, the same whoever publishes it."""
+    reason = f"lost {attempts} times: its workers were killed or stopped renewing their leases"
+    return {**empty_unit(phase.datasets), "failure": reason}
+
+
 def forget_lost_trials(element: Element, store: TrialStore) -> bool:
     """Let a search forget the trials whose partials are lost or damaged; return whether there was one.
 
@@ -167,10 +178,7 @@ def forget_lost_trials(element: Element, store: TrialStore) -> bool:
     under its name, so that it is known to be lacking until its trial is published again.
     """
     run, plan, lost = element.run, element.plan, False
-    for trial in store.finished():
-        if "partial" not in trial.user_attrs:  # it failed without one
-            continue
-        number = trial.number
+    for number in (trial.number for trial in store.finished()):
         path = run.trial_file(plan.phase, number)
         found = examine(path, number, plan, element.inputs, "fast", (number, number + 1))
         if found.reason is None:
@@ -186,9 +194,12 @@ def forget_lost_trials(element: Element, store: TrialStore) -> bool:
 def run_worker(element: Element, context: Context, work: Work) -> Exit:
     """Claim trials until the search is done, or nobody's help is wanted any more, or a signal comes."""
     store = open_store(context, element.inputs, work, element.stop.requested)
+    foreign = store.set_foreign_aside()
+    if foreign is not None:
+        print(f"{store.path.name}: of another config or other inputs; set aside as {foreign.name}", file=sys.stderr)
     owner = Owner.of(os.environ)
     waited_until = None
-    wait_seconds = context.phase.search.wait_seconds if context.phase.search else 0.0
+    wait_seconds = search_of(context.phase).wait_seconds
     while not element.stop.requested():
         claim = store.claim(owner)
         if claim == "done":
@@ -205,7 +216,8 @@ def run_worker(element: Element, context: Context, work: Work) -> Exit:
         try:
             run_trial(element, context, work, store, claim)
         except Stopped:
-            store.give_back(claim)
+            with suppress(LeaseLost):  # another worker has it already
+                store.give_back(claim)
             return Exit.STOPPED
         except LeaseLost:
             print(

@@ -14,11 +14,10 @@ from ..shard.container import container_of
 from ..shard.context import inputs_digest
 from ..shard.errors import Exit, QuintetError
 from ..shard.lock import study_lock
-from ..shard.missing import missing_of
-from ..shard.partial import read_card
+from ..shard.missing import is_merged, missing_of
 from ..shard.publish import make_folder, replace_file
 from ..shard.run import Plan, Run
-from ..shard.scan import Depth, scan_map, scan_trials
+from ..shard.scan import Depth
 from ..shard.site import Site, read_site
 from .cap import hold_to_cap
 from .journal import Entry, Journal
@@ -78,25 +77,6 @@ def unfinished(run: Run, plan: Plan, inputs: str | None) -> tuple[int, ...]:
     if plan.units is None or inputs is None:
         return tuple(shard for shard, (lo, hi) in enumerate(plan.shards) if lo < hi or plan.units is None)
     return missing_of(run, plan).numbers
-
-
-def is_merged(run: Run, plan: Plan, inputs: str, depth: Depth) -> bool:
-    """Return whether the phase's result stands, whole, from these inputs and all of the planned units.
-
-    What it was made from must stand as well: later phases may read the partials, and a merge would ask for them.
-    """
-    try:
-        card = read_card(run.merged(plan.phase))
-    except (OSError, ValueError):
-        return False
-    whole = card.complete and (card.lo, card.hi) == (0, plan.blocks)
-    if plan.kind == "map":  # failed trials are units, too, so that a search may hold more than it planned
-        whole = whole and card.units == plan.units
-    if not whole or card.cfg != plan.config_sha256[:16] or card.inp != inputs:
-        return False
-    if plan.kind == "map":
-        return all(found.reason is None for found in scan_map(run, plan, inputs, depth))
-    return sum(found.reason is None for found in scan_trials(run, plan, inputs, depth)) >= card.units
 
 
 def lineage(plans: Mapping[str, Plan], phase: str) -> set[str]:

@@ -21,8 +21,7 @@ from ..attempts import read_attempts
 from ..container import GPU_OPTIONS, container_of, inside, python_in
 from ..context import inputs_digest
 from ..errors import Exit, QuintetError
-from ..missing import known_phases
-from ..partial import read_card
+from ..missing import is_merged, known_phases
 from ..run import Plan, Run
 from ..scan import scan_map
 from ..scratch import scratch_base
@@ -132,9 +131,10 @@ def retries(code: int) -> int:
 
 def missing_shards(run: Run, plan: Plan) -> list[int]:
     """Return what a local array has to start: missing shards of a map, the workers of a pull."""
+    inputs = inputs_digest(run, plan)
     if plan.kind == "pull":
-        return [] if searched(run, plan) else list(range(len(plan.shards)))
-    return [found.number for found in scan_map(run, plan, inputs_digest(run, plan), "fast") if found.reason]
+        return [] if is_merged(run, plan, inputs, "fast") else list(range(len(plan.shards)))
+    return [found.number for found in scan_map(run, plan, inputs, "fast") if found.reason]
 
 
 def merge(runner: Runner, phase: str) -> int:
@@ -142,16 +142,6 @@ def merge(runner: Runner, phase: str) -> int:
     module = ["quintet.shard.container", *runner.drift] if runner.contained else ["quintet.merge"]
     command = [*runner.python, "-m", *module, str(runner.run.path), phase]
     return subprocess.run(command, env=runner.surroundings()).returncode
-
-
-def searched(run: Run, plan: Plan) -> bool:
-    """Whether a search is merged with all the trials that it is planned to have."""
-    try:
-        card = read_card(run.merged(plan.phase))
-    except (OSError, ValueError):
-        return False
-    made_of = (plan.config_sha256[:16], inputs_digest(run, plan), plan.blocks)
-    return card.complete and (card.cfg, card.inp, card.hi) == made_of
 
 
 @contextlib.contextmanager

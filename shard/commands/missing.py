@@ -47,6 +47,8 @@ def print_reasons(result: Missing) -> None:
     """Print the reasons to stderr, with some details."""
     if result.kind == "pull":
         print(f"{result.phase}: {result.trials_missing} trials missing", file=sys.stderr)
+        for number, detail in list(result.details.items())[:DETAILS_SHOWN]:
+            print(f"      trial {number}: {detail}", file=sys.stderr)
     else:
         print(f"{result.phase}: {len(result.numbers)} of {result.total} shards missing", file=sys.stderr)
     for reason, numbers in sorted(result.reasons.items(), key=lambda item: -len(item[1])):
@@ -57,6 +59,8 @@ def print_reasons(result: Missing) -> None:
             f"  {reason:<12} {len(numbers):>7}  {ranges(numbers[:50])}{',…' if len(numbers) > 50 else ''}",
             file=sys.stderr,
         )
+        if result.kind == "pull":
+            continue
         for number in [number for number in numbers if result.details.get(number)][:DETAILS_SHOWN]:
             print(f"      shard {number}: {result.details[number]}", file=sys.stderr)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...jobs.conspec.metrics import COST, METRICS, N_BLOCKS
 from ...jobs.conspec.worlds import DELAYED_EVENTS, GRID_EVENTS
+from ..payload import empty_unit
 from ..phases import Dataset
 
 if TYPE_CHECKING:
@@ -119,11 +120,4 @@ def arrays_of(
 
 def no_arrays(family: str) -> dict[str, Any]:
     """Return the datasets of a unit without a trial: NaN, zeros and nothing."""
-    arrays: dict[str, Any] = {}
-    for dataset in datasets_of(family):
-        if dataset.ragged:
-            arrays[dataset.name] = np.zeros((0, *dataset.shape), dataset.dtype)
-            arrays[f"{dataset.name}_length"] = [0]
-        else:
-            arrays[dataset.name] = np.full((1, *dataset.shape), np.nan if dataset.dtype == "f8" else 0, dataset.dtype)
-    return arrays
+    return empty_unit(datasets_of(family))

@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import missing
 from ..context import inputs_digest, result_stands
 from ..errors import Exit, QuintetError
 from ..failures import POLICIES, Failure, classify
-from ..missing import waits_for
 from ..partial import CARD_BYTES, open_regular, read_card
 from ..scan import Found, scan_map, scan_trials
 from .history import History, Unrecorded, lives, read_phase_attempts, span_of, unrecorded
@@ -40,7 +40,7 @@ def progress_of(run: Run, plan: Plan, queue: QueueView, now: float | None = None
         now: wall clock in epoch seconds, for rates only.
     """
     now = time.time() if now is None else now
-    progress = PhaseProgress(plan.phase, plan.kind, plan.blocks, plan.units, waits_for=waits_for(run, plan))
+    progress = PhaseProgress(plan.phase, plan.kind, plan.blocks, plan.units, waits_for=missing.waits_for(run, plan))
     inputs = ""
     if not progress.waits_for:
         try:
@@ -55,7 +55,8 @@ def progress_of(run: Run, plan: Plan, queue: QueueView, now: float | None = None
             measure_trials(progress, run, plan, inputs, attempts, launches, queue, now)
         else:
             measure_shards(progress, run, plan, inputs, attempts, launches, queue, now)
-        progress.merged = result_stands(run, plan)
+        searched = plan.kind == "map" or missing.is_merged(run, plan, inputs, "card")
+        progress.merged = searched and result_stands(run, plan)
         progress.rendered = progress.merged and run.merged(plan.phase).with_suffix(".done").is_file()
     else:
         progress.shards["missing"] = sum(lo < hi or plan.units is None for lo, hi in plan.shards)

@@ -37,13 +37,20 @@ class Lease:
 class LeaseFolder:
     """The lease files `<number>.json` of one search."""
 
-    def __init__(self, folder: Path) -> None:
-        """Use `folder`, which is made when the first lease is written."""
+    def __init__(self, folder: Path, search: str) -> None:
+        """Use `folder`, which is made when the first lease is written; `search` is the fingerprint of the search."""
         self._folder = folder
+        self._search = search
 
     def write(self, number: int, owner: Owner, token: str, attempt: int, parameters: Parameters) -> None:
         """Put a new lease in the place of any other one of this trial."""
-        record = {"owner": asdict(owner), "token": token, "attempt": attempt, "parameters": parameters}
+        record = {
+            "search": self._search,
+            "owner": asdict(owner),
+            "token": token,
+            "attempt": attempt,
+            "parameters": parameters,
+        }
         self._folder.mkdir(parents=True, exist_ok=True)
         fresh = self._folder / f".{number:05d}.{token}"
         with fresh.open("w", encoding="utf-8") as stream:
@@ -53,12 +60,14 @@ class LeaseFolder:
         fresh.replace(self._path(number))
 
     def read(self, number: int) -> Lease | None:
-        """Return the trial's lease, or None where there is none that can be read."""
+        """Return the trial's lease, or None where there is none of this search that can be read."""
         try:
             # Opened, not only looked at: NFS asks the server for the times of a file that is opened.
             with self._path(number).open("rb") as stream:
                 modified = os.fstat(stream.fileno()).st_mtime
                 record = json.loads(stream.read(MAX_LEASE_BYTES))
+            if record["search"] != self._search:
+                return None
             return Lease(Owner(**record["owner"]), record["token"], record["attempt"], record["parameters"], modified)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ class SearchSpec:
         adaptive: the proposer reads earlier results, so that a generation starts when all earlier ones are
             decided.
         lease_seconds: a worker that has not renewed its lease for so long has lost its trial.
-        max_attempts: a trial lost so many times is FAIL.
+        max_attempts: a trial lost so many times is FAIL; who claims it then publishes that.
         sync_batch: trials of one generation; 0 (adaptive only) lets each trial see whatever is finished,
             which no second run can repeat.
         lock_kind: the run's one lock kind.
@@ -43,6 +44,7 @@ class SearchSpec:
         heartbeat_seconds: how often a lease is renewed; None renews it four times within `lease_seconds`.
         points: how many parameter sets the proposer has in all; None for no end. With all of them decided the
             search is complete, however many of them failed.
+        origin: digests of the config and inputs that its trials are made from.
     """
 
     study_name: str
@@ -59,6 +61,12 @@ class SearchSpec:
     enqueued: tuple[Parameters, ...] = ()
     heartbeat_seconds: float | None = None
     points: int | None = None
+    origin: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """What must agree between a search and the database or lease that it takes up."""
+        return json.dumps([self.study_name, self.origin, self.direction, self.space])
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,10 @@ class FinishedTrial:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on one trial for as long as its token is the newest one."""
+    """The right to work on one trial for as long as its token is the newest one.
+
+    One whose `attempt` is above `max_attempts` was lost too often: it is not computed, but published and told as FAIL.
+    """
 
     number: int
     parameters: Parameters

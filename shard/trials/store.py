@@ -6,7 +6,7 @@ Workers on any number of hosts call `claim`, compute without the lock, publish t
 * Counting and creating stand in one transaction, so that never too many trials exist.
 * A trial whose lease is not renewed is taken over under its number and parameters with a new token; a tell
   with an older token is refused.
-* A trial that fails is replaced by the next fresh number.
+* A trial that fails is replaced by the next fresh number; one lost too often is handed out to be published as such.
 * The published result files are the truth. A database that is gone is made again from them, and from the
   leases of those who still work.
 """
@@ -75,7 +75,7 @@ class TrialStore:
         self._stopping = stopping
         self._space = read_space(spec.space)
         self._space_json = dict(spec.space)
-        self._leases = LeaseFolder(path.parent / "leases" / path.stem)
+        self._leases = LeaseFolder(path.parent / "leases" / path.stem, spec.fingerprint)
         self._incarnation = ""
         self._decided: dict[int, FinishedTrial] = {}
         for position, parameters in enumerate(spec.enqueued):
@@ -88,12 +88,9 @@ class TrialStore:
 
         Raises:
             QuintetError: 70 with the reasons where more than `max_failures` trials failed; 65 for a damaged
-                database; 69, 73, 74, 75 of the lock and the file system.
+                database, 78 for one of another search; 69, 73, 74, 75 of the lock and the file system.
         """
-        claim = self._transact(lambda connection: self._claim(connection, owner))
-        if claim is None:  # raised after the commit, since trials found lost too often just now must be kept
-            raise QuintetError(Exit.BUG, self._failure_line())
-        return claim
+        return self._transact(lambda connection: self._claim(connection, owner))
 
     def heartbeat(self, claim: Claim) -> None:
         """Renew the lease, without the lock and the database.
@@ -181,13 +178,19 @@ class TrialStore:
             FileNotFoundError: there is none.
         """
         with self._locked():
-            number = 1
-            while (aside := Path(f"{self.path}.damaged-{number}")).exists():
-                number += 1
-            self.path.rename(aside)
-            with suppress(FileNotFoundError):
-                self._journal.rename(f"{aside}-journal")
-            return aside
+            return self._renamed()
+
+    def set_foreign_aside(self) -> Path | None:
+        """Set a database of another search, config or inputs aside; return its new path, None where there is none.
+
+        Called once, before the first claim: a worker of an earlier plan that still lives must not remove the new one.
+        """
+        with self._locked(), suppress(FileNotFoundError, *table.UNREADABLE):  # `claim` says what is wrong with it
+            try:
+                self._attempt(lambda connection: None)
+            except table.OtherSearch:
+                return self._renamed()
+        return None
 
     def backup(self) -> None:
         """Copy the database to `.backup-1`, that one to `.backup-2`; `tell` does so once per generation."""
@@ -206,9 +209,14 @@ class TrialStore:
                     Path(f"{self.path}.backup-{position - 1}").replace(f"{self.path}.backup-{position}")
             fresh.replace(f"{self.path}.backup-1")
 
-    @property
-    def _journal(self) -> Path:
-        return Path(f"{self.path}-journal")
+    def _renamed(self) -> Path:
+        number = 1
+        while (aside := Path(f"{self.path}.damaged-{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+        with suppress(FileNotFoundError):
+            Path(f"{self.path}-journal").rename(f"{aside}-journal")
+        return aside
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -249,21 +257,12 @@ class TrialStore:
             self._incarnation = ""  # what was read here may have been rolled back: read it again
             raise
 
-    def _claim(self, connection: sqlite3.Connection, owner: Owner) -> Claim | Literal["wait", "done"] | None:
-        """As `claim`; None where too many trials failed."""
+    def _claim(self, connection: sqlite3.Connection, owner: Owner) -> Claim | Literal["wait", "done"]:
         complete = table.trial_count(connection, "COMPLETE")
-        enough = complete >= self._spec.n_trials
-        if enough or not self._failed_too_often(connection):
-            claim = self._take_over(connection, owner)
-            if claim is not None:
-                return claim
-        if enough or not self._failed_too_often(connection):
-            return self._start_next(connection, owner, complete)
-        self._refresh(connection)
-        return None
-
-    def _failed_too_often(self, connection: sqlite3.Connection) -> bool:
-        return table.trial_count(connection, "FAIL") > self._spec.max_failures
+        if complete < self._spec.n_trials and table.trial_count(connection, "FAIL") > self._spec.max_failures:
+            self._refresh(connection)
+            raise QuintetError(Exit.BUG, self._failure_line())
+        return self._take_over(connection, owner) or self._start_next(connection, owner, complete)
 
     def _tell(self, connection: sqlite3.Connection, claim: Claim, finished: FinishedTrial) -> int:
         """Store the trial's end; return how many trials are decided."""
@@ -282,7 +281,7 @@ class TrialStore:
         return table.integrity(connection), {number for number, _, _ in table.open_trials(connection)}
 
     def _take_over(self, connection: sqlite3.Connection, owner: Owner) -> Claim | None:
-        """Return a claim on the first running trial that nobody works on; fail those lost too often."""
+        """Return a claim on the first running trial that nobody works on."""
         server_time: float | None = None
         for number, state, attempt in table.open_trials(connection):
             if state == "WAITING":
@@ -294,9 +293,7 @@ class TrialStore:
                 continue
             next_attempt = attempt if lease is not None and lease.given_back else attempt + 1
             parameters = table.read_parameters(connection, self._space, number)
-            if next_attempt <= self._spec.max_attempts:
-                return self._reserve(connection, owner, number, parameters, next_attempt)
-            self._poison(connection, number, parameters, attempt)
+            return self._reserve(connection, owner, number, parameters, next_attempt)
         return None
 
     def _abandoned(self, lease: Lease, owner: Owner, server_time: float) -> bool:
@@ -305,16 +302,6 @@ class TrialStore:
             or server_time - lease.modified > self._spec.lease_seconds
             or owner.is_restart_of(lease.owner)
         )
-
-    def _poison(self, connection: sqlite3.Connection, number: int, parameters: Parameters, attempts: int) -> None:
-        reason = f"lost {attempts} times: its workers were killed or stopped renewing their leases"
-        table.finish_trial(connection, FinishedTrial(number, "FAIL", None, parameters, {"reason": reason}))
-        known = table.study_attribute(connection, "poisoned")
-        table.set_study_attribute(connection, "poisoned", [*(known if isinstance(known, list) else []), number])
-        table.reserve(
-            connection, number, secrets.token_hex(8), attempts
-        )  # a token nobody has: the late tell is refused
-        self._leases.remove(number)
 
     def _start_next(
         self, connection: sqlite3.Connection, owner: Owner, complete: int
@@ -333,6 +320,8 @@ class TrialStore:
         except SpaceExhausted:
             return "wait" if running else "done"
         stored = checked(parameters, self._space, f"proposed trial {number}", Exit.BUG)
+        # As whoever takes the trial over reads them: 1 and 1.0 are other bytes in its result file.
+        parameters = {name: self._space[name].external(value) for name, value in stored}
         if left:
             table.start_trial(connection, number)
         else:

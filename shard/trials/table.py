@@ -42,9 +42,8 @@ BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError, json.JSONDecodeError)  # also SQLite's own words may hold bad bytes
 
 
-def fingerprint(spec: SearchSpec) -> str:
-    """Return what must agree between a database and the search that opens it."""
-    return json.dumps([spec.study_name, spec.direction, spec.space])
+class OtherSearch(QuintetError):  # noqa: N818
+    """The database belongs to another search, or to the same one of another config or other inputs."""
 
 
 def create(path: Path, spec: SearchSpec, incarnation: str) -> None:
@@ -72,7 +71,7 @@ def create(path: Path, spec: SearchSpec, incarnation: str) -> None:
             optuna.logging.set_verbosity(verbosity)
         with closing(sqlite3.connect(draft)) as connection:
             connection.executescript(OWN_TABLES)
-            connection.execute("INSERT INTO quintet_store VALUES (?, ?)", (fingerprint(spec), incarnation))
+            connection.execute("INSERT INTO quintet_store VALUES (?, ?)", (spec.fingerprint, incarnation))
             connection.commit()
         try:
             shutil.copyfile(draft, path)
@@ -124,17 +123,17 @@ def identify(connection: sqlite3.Connection, path: Path, spec: SearchSpec) -> st
     """Return the database's incarnation (another one after each rebuilding).
 
     Raises:
-        QuintetError: 78 where it belongs to another search or was upgraded to another schema.
+        OtherSearch: 78.
+        QuintetError: 78 where it was upgraded to another schema.
     """
     space, incarnation, revision = connection.execute(
         "SELECT space, incarnation, version_num FROM quintet_store, alembic_version"
     ).fetchone() or ("", "", "")
     if revision != SCHEMA_REVISION:
         raise QuintetError(Exit.MISMATCH, f"{path}: Optuna schema {revision!r}; this suite writes {SCHEMA_REVISION!r}")
-    if space != fingerprint(spec):
-        raise QuintetError(
-            Exit.MISMATCH,
-            f"{path}: holds the search {space[:300]}, and the plan's is {fingerprint(spec)[:300]}",
+    if space != spec.fingerprint:
+        raise OtherSearch(
+            Exit.MISMATCH, f"{path}: holds the search {space[:300]}, and the plan's is {spec.fingerprint[:300]}"
         )
     return str(incarnation)
 
@@ -259,23 +258,6 @@ def finish_trial(connection: sqlite3.Connection, trial: FinishedTrial) -> None:
         'INSERT INTO trial_user_attributes (trial_id, "key", value_json) VALUES (?, ?, ?)',
         [(trial_id, key, json.dumps(value)) for key, value in trial.user_attrs.items()],
     )
-
-
-def set_study_attribute(connection: sqlite3.Connection, key: str, value: object) -> None:
-    """Set a user attribute of the study."""
-    connection.execute(
-        'INSERT INTO study_user_attributes (study_id, "key", value_json) VALUES (?, ?, ?)'
-        ' ON CONFLICT (study_id, "key") DO UPDATE SET value_json = excluded.value_json',
-        (STUDY_ID, key, json.dumps(value)),
-    )
-
-
-def study_attribute(connection: sqlite3.Connection, key: str) -> object:
-    """Return a user attribute of the study, or None."""
-    row = connection.execute(
-        'SELECT value_json FROM study_user_attributes WHERE study_id = ? AND "key" = ?', (STUDY_ID, key)
-    ).fetchone()
-    return None if row is None else json.loads(row[0])
 
 
 def decided_numbers(connection: sqlite3.Connection) -> set[int]:

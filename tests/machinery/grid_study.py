@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
-from quintet.shard.context import inputs_digest
+from quintet.shard.context import Context, inputs_digest
 from quintet.shard.partial import Card, build
 from quintet.shard.payload import Payload
 from quintet.shard.phases import Dataset, Once, Phase, Resources, Stats, Task
@@ -24,7 +24,7 @@ from quintet.shard.scan import units_between
 from quintet.shard.seal import sealed
 from quintet.shard.tree import welford
 from quintet.shard.trials import FinishedTrial, Owner, SearchSpec, TrialStore, uniform
-from quintet.shard.worker import published_trials, trial_columns, trial_of
+from quintet.shard.worker import open_store, trial_columns, trial_of
 
 UNITS, BLOCK, SHARDS, TRIALS = 22, 2, 4, 5
 SPACE = (("x", uniform(0.0, 1.0)),)
@@ -158,13 +158,8 @@ def write_merged(run: Run, phase: str) -> None:
 
 
 def store_of(run: Run) -> TrialStore:
-    plan = run.plan("search")
-    return TrialStore(
-        run.store("search"),
-        SEARCH,
-        published=lambda: published_trials(run, plan, inputs_digest(run, plan)),
-        propose=GridWork(type("C", (), {"phase": phase_of("search")})()).propose,
-    )
+    context = Context.of(run, "search")
+    return open_store(context, inputs_digest(run, context.plan), start(context))
 
 
 def tell_trials(run: Run, count: int) -> None:

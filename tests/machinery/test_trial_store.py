@@ -437,18 +437,20 @@ def test_too_many_failures_end_the_search_with_their_reasons(tmp_path: Path) -> 
     assert caught.value.code == Exit.BUG == 70
 
 
-def test_trial_lost_too_often_fails_and_is_replaced(tmp_path: Path) -> None:
+def test_trial_lost_too_often_is_handed_out_to_be_failed_and_is_replaced(tmp_path: Path) -> None:
     store = Folder(tmp_path).store(a_spec(n_trials=1, max_attempts=2, max_failures=1))
     claims = [take(store)]
     for _ in range(2):
         age_lease(store, claims[-1].number, 100.0)
         claims.append(take(store))
-    assert [(claim.number, claim.attempt) for claim in claims] == [(0, 1), (0, 2), (1, 1)]
+    assert [(claim.number, claim.attempt) for claim in claims] == [(0, 1), (0, 2), (0, 3)]
+    store.fail(claims[2], "lost 2 times")
     with pytest.raises(LeaseLost):
         store.tell(claims[1], ended(claims[1]))
-    store.tell(claims[2], ended(claims[2]))
+    next_one = take(store)
+    assert (next_one.number, next_one.attempt) == (1, 1)
+    store.tell(next_one, ended(next_one))
     assert store.claim(HERE) == "done"
-    assert "lost 2 times" in store.finished()[0].user_attrs["reason"]
 
 
 def test_complete_without_a_finite_value_is_refused(tmp_path: Path) -> None:
@@ -488,6 +490,13 @@ def test_given_parameter_sets_are_the_first_trials(tmp_path: Path) -> None:
     assert caught.value.code == Exit.USAGE
 
 
+def test_given_whole_number_of_a_float_is_claimed_and_taken_over_as_the_same_bytes(tmp_path: Path) -> None:
+    store = Folder(tmp_path).store(a_spec(space=(("x", uniform(0.0, 2.0)),), enqueued=({"x": 1},)))
+    first = take(store)
+    store.give_back(first)
+    assert [json.dumps(claim.parameters) for claim in (first, take(store))] == ['{"x": 1.0}', '{"x": 1.0}']
+
+
 def test_exhausted_grid_ends_the_search_with_one_trial_fewer(tmp_path: Path) -> None:
     space = (("kind", choice(["a", "b"])), ("width", integer(1, 2)))
     spec = a_spec(n_trials=4, space=space)
@@ -513,6 +522,36 @@ def test_database_of_another_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(QuintetError, match="holds the search") as caught:
         folder.store(a_spec(direction="minimize")).claim(HERE)
     assert caught.value.code == Exit.MISMATCH
+
+
+def test_database_and_leases_of_another_config_are_set_aside_before_the_first_claim(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    old = folder.store(a_spec(origin="old"), propose_random(SPACE, 1))
+    claims = [take(old) for _ in range(3)]
+    old.tell(claims[0], ended(claims[0]))
+    old.give_back(claims[1])
+    assert folder.store(a_spec(origin="old")).set_foreign_aside() is None
+    new = folder.store(a_spec(origin="new"))
+    aside = new.set_foreign_aside()
+    assert aside is not None and aside.name == "search.sqlite3.damaged-1"
+    fresh = [take(new) for _ in range(3)]
+    assert [(claim.number, claim.attempt) for claim in fresh] == [(0, 1), (1, 1), (2, 1)]
+    assert [claim.parameters for claim in fresh] == [propose_random(SPACE, SEED)(number, ()) for number in range(3)]
+    with pytest.raises(LeaseLost):
+        old.heartbeat(claims[2])
+    with pytest.raises(QuintetError, match="holds the search") as refused:  # a worker of the earlier plan that lives on
+        old.claim(HERE)
+    assert refused.value.code == Exit.MISMATCH
+    assert new.set_foreign_aside() is None
+
+
+def test_lease_of_another_config_is_not_taken_up_by_a_new_database(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    old = folder.store(a_spec(origin="old"), propose_random(SPACE, 1))
+    old.give_back(take(old))
+    old.path.unlink()
+    claim = take(folder.store(a_spec(origin="new")))
+    assert (claim.number, claim.attempt, claim.parameters) == (0, 1, propose_random(SPACE, SEED)(0, ()))
 
 
 @pytest.mark.filterwarnings("ignore")
