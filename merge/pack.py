@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..shard.commands.base import run_command
-from ..shard.context import Context, inputs_digest
+from ..shard.context import Context, inputs_digest, result_stands
 from ..shard.errors import Exit, QuintetError
 from ..shard.plan import write_phase_plan
 from ..shard.publish import valid_card
@@ -92,6 +92,8 @@ def pack_phase(context: Context, say: Say) -> str:
             raise
     elif others(run, plan):  # an earlier packing was cut short
         merge_again(run, plan.phase, before)
+    elif not result_stands(run, plan):
+        raise not_merged(run, plan)
     removed = remove_others(run, run.plan(plan.phase))
     if removed:
         merge_phase(run, plan.phase, Request(), lambda line: None)
@@ -107,14 +109,19 @@ def put_together(context: Context, merged: Card | None) -> tuple[Path, str]:
     standing = take_in(context, inputs, "full", moments)
     facts = result_facts(run.merged(plan.phase))
     if standing.blocks_lacking or merged is None or facts.get("list_digest") != standing.list_digest():
-        raise QuintetError(
-            Exit.INCOMPLETE,
-            f"phase {plan.phase}: not merged from the partials that stand; bin/merge {run.path} {plan.phase} first",
-        )
+        raise not_merged(run, plan)
     number = len(plan.shards)
     path = run.shard_file(plan.phase, number)
     card = published(side_by_side(context), inputs, standing, moments, (0, plan.blocks), number, path)
     return path, full_check(Found(number, path, card), phase, card.units) or ""
+
+
+def not_merged(run: Run, plan: Plan) -> QuintetError:
+    """Return the error of packing what no result was made from."""
+    return QuintetError(
+        Exit.INCOMPLETE,
+        f"phase {plan.phase}: not merged from the partials that stand; bin/merge {run.path} {plan.phase} first",
+    )
 
 
 def merge_again(run: Run, phase: str, before: Card | None) -> None:

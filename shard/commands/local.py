@@ -25,6 +25,7 @@ from ..missing import is_merged, known_phases
 from ..run import Plan, Run
 from ..scan import scan_map
 from ..scratch import scratch_base
+from ..site import read_site
 from .base import run_command
 
 POLL_S = 0.02
@@ -147,11 +148,12 @@ def merge(runner: Runner, phase: str) -> int:
 @contextlib.contextmanager
 def runner_of(run: Path, jobs: int, image: str | None, gpu: str | None, drift: bool) -> Iterator[Runner]:
     """Give a runner for a run: with the run's snapshot of the code, or with that of an image."""
-    environment = dict(os.environ)
+    environment, site = dict(os.environ), read_site(run / "plan" / "site.yaml")
+    image = image or (None if inside() else site.container)
     words = ["--allow-code-drift"] if drift else []
     if image:
         planned = Run.opened(run.resolve())  # the name under which the image sees it
-        container = container_of(planned, image, gpu or "")
+        container = container_of(planned, image, gpu or "", site.container_binds)
         with tempfile.TemporaryDirectory(prefix="quintet-", dir=scratch_base(), ignore_cleanup_errors=True) as scratch:
             python = python_in(container, planned.path, Path(scratch).resolve(), environment)
             yield Runner(planned, jobs, environment, python, True, words)

@@ -19,6 +19,7 @@ from ..configs import find_config, load, merged_over
 from ..context import study_module
 from ..dropin import DropIn, keys_of, options_of, settings_of, submit_option
 from ..errors import Exit, QuintetError
+from ..plan import has_files
 from ..run import Run
 from .base import run_command
 from .plan import project_folder
@@ -100,6 +101,8 @@ def local(run: Run, workers: int | None, phase: str | None, timeout: float | Non
         return process.wait(timeout)
     except subprocess.TimeoutExpired:
         process.terminate()
+        code = process.wait()
+        return Exit.STOPPED if code == -signal.SIGTERM else code  # it had hardly begun
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
     return process.wait()
@@ -118,7 +121,8 @@ def execute(study: str, dropin: DropIn, values: dict[str, Any], label: str) -> i
         return python("quintet.slurm", str(run.path))
     code = local(run, workers, dropin.only, timeout)
     out_of_time = timeout is not None and code == Exit.STOPPED
-    if dropin.only and (not code or out_of_time):
+    some = out_of_time and has_files(run.path / "partials" / str(dropin.only))
+    if dropin.only and (not code or some):
         missing_allowed = ("--allow-missing",) if out_of_time else ()
         code = python("quintet.merge", str(run.path), dropin.only, *missing_allowed)
         if not code and dropin.then:

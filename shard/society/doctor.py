@@ -14,7 +14,6 @@ import numpy as np
 from ...jobs.society.conditions import conditions
 from ..commands.base import run_command
 from ..commands.config import resolved_config
-from ..context import Context
 from ..errors import Exit
 from ..partial import opened
 from ..run import Run
@@ -275,10 +274,10 @@ CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
 
 def evidence_of_run(path: Path) -> Evidence:
     """Return what a run shows so far."""
-    from .logs import unit_logs
+    from .logs import simulated, unit_logs
 
     run = Run.opened(path)
-    context = Context.of(run, "simulate")
+    context = simulated(run)
     tables = []
     for shard in range(len(context.plan.shards)):
         partial = run.shard_file("simulate", shard)

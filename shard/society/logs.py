@@ -53,15 +53,24 @@ class UnitLog:
         return decoded(self.columns["messages/bytes"], self.columns["messages/length"])
 
 
-def unit_logs(run: Run) -> Iterator[UnitLog]:
-    """Yield the logs of all units that have any, in the order of their numbers.
+def simulated(run: Run) -> Context:
+    """Return what a run's towns are made from.
 
     Raises:
         QuintetError: exit 2 where the run is of another study.
     """
     if run.overview().get("study") != "society":
         raise QuintetError(Exit.USAGE, f"{run.path}: not a run of society")
-    context = Context.of(run, "simulate")
+    return Context.of(run, "simulate")
+
+
+def unit_logs(run: Run) -> Iterator[UnitLog]:
+    """Yield the logs of all units that have any, in the order of their numbers.
+
+    Raises:
+        QuintetError: exit 2 where the run is of another study.
+    """
+    context = simulated(run)
     found = {log.unit: log for log in from_checkpoints(context)}
     found |= {log.unit: log for log in from_partials(context)}
     yield from (found[unit] for unit in sorted(found))

@@ -112,6 +112,12 @@ def test_the_search_command_ends_in_time_with_a_page_that_says_so(house: House, 
     assert "INCOMPLETE" in (output / "report" / "search" / "report.md").read_text()
 
 
+def test_a_search_that_is_out_of_time_at_once_ends_75_and_says_so(house: House, tmp_path: Path) -> None:
+    done = searched(house, tmp_path / "run", "-n", 500_000, "--n-workers", 1, "--timeout", 0.02, code=75)
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "run" / "merged").glob("*.h5"))
+
+
 def test_the_sobol_sweep_is_the_sequence_in_the_wider_space_whoever_asks_first() -> None:
     space = space_of(Config(search={"space": "across"}))  # type: ignore[arg-type]
     distributions = read_space(space)

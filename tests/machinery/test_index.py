@@ -54,6 +54,16 @@ def test_the_page_shows_question_answer_figure_origin_and_cost(tmp_path: Path) -
     assert not re.search(r'(src|href)="(https?:|//|/)', text), "the page asks for nothing elsewhere"
 
 
+def test_a_run_that_cannot_be_read_is_told_beside_the_others(tmp_path: Path) -> None:
+    rendered(tmp_path / "good")
+    bad = planned(tmp_path / "bad", 3, Config())
+    path = bad.plan_folder / "measure.json"
+    path.write_bytes(path.read_bytes() + b"x")
+    text = write_index(tmp_path).read_text(encoding="utf-8")
+    assert "The first caption." in text
+    assert "measure.json: damaged" in text
+
+
 def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(QuintetError, match="no planned run below it") as caught:
         write_index(tmp_path)

@@ -88,6 +88,13 @@ def test_what_cannot_be_packed_is_one_line(house: House, whole: Path, run: Path)
     assert "not merged from the partials" in house("pack", run, "simulate", code=Exit.INCOMPLETE).stderr
 
 
+def test_a_run_that_was_never_computed_is_not_packed(house: House, tmp_path: Path) -> None:
+    run = house.planned(tmp_path / "run", *SMALL)
+    house("local", run, "--phase", "search")
+    house("merge", run, "search")
+    assert "phase select: not merged from the partials" in house("pack", run, "select", code=3).stderr
+
+
 def test_a_kill_at_any_time_loses_no_block(house: House, whole: Path, run: Path) -> None:
     dice = random.Random(5)
     for _ in range(8):
