@@ -93,9 +93,9 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         resamples=resamples,
         trials=None if findings is None else {"usable": len(findings.frame), "skipped": findings.skipped},
     )
+    seed_offset, facts = context.config.simulate.seed_offset, {**origins, **used}
     write_report(
-        study_report(aggregate, axis, drawn.saved, {**origins, **used}, findings, stamp or None, resamples),
-        report,
+        study_report(aggregate, axis, drawn.saved, facts, findings, stamp or None, resamples, seed_offset), report
     )
     if findings is not None:
         write_search_tables(tables, findings, context.config.search.top_k)

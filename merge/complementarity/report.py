@@ -32,6 +32,7 @@ def study_report(
     search: SearchFindings | None = None,
     stamp: str | None = None,
     resamples: int = N_RESAMPLES,
+    seed_offset: int = 0,
 ) -> Report:
     """Put the study's numbers and figures into words.
 
@@ -43,6 +44,7 @@ def study_report(
         search: the search behind the configs, if the run had one.
         stamp: warning on top, or None.
         resamples: number of bootstrap resamples.
+        seed_offset: first client simulated; the search has seen the clients from 0 on.
     """
     numbers = summary(aggregate, axis, resamples)
     sections = [
@@ -55,7 +57,8 @@ def study_report(
     ]
     if search is not None:
         sections.append(search_section(search, figures))
-    sections += [_limits(), _run(facts)]
+    searched = None if search is None else search.n_seeds
+    sections += [_limits(searched is None or seed_offset < searched), _run(facts)]
     return Report(TITLE, tuple(sections), stamp)
 
 
@@ -101,14 +104,16 @@ def _answer(aggregate: Aggregate, numbers: Mapping[str, Any]) -> Section:
         if paired["advantage"]
         else "Both therapists succeeded equally often"
     )
+    bands = {
+        "only the strategic therapist helps": aggregate.band(numbers["axis"], "v2_adv"),
+        "only the baseline helps": aggregate.band(numbers["axis"], "baseline_adv"),
+        "all others": aggregate.band(numbers["axis"], "remaining"),
+    }
     final = [
-        f"* {words}: {numbers[f'{name}_final_mean_distance']:.2f}"
-        for name, words in (
-            ("v2_advantage", "only the strategic therapist helps"),
-            ("baseline_advantage", "only the baseline helps"),
-            ("remaining", "all others"),
-        )
-        if numbers[f"{name}_final_mean_distance"] is not None
+        f"* {words}: {band.mean[-1]:.2f}, the mean of {band.count[-1]:,} therapies "
+        f"({percent(band.count[-1] / band.count.max())} of the group)"
+        for words, band in bands.items()
+        if len(band.mean)
     ]
     positive = int((aggregate.measured_advantage[aggregate.used] > 0).sum())
     return Section(
@@ -123,7 +128,7 @@ for a sample of what a search would find, the mean advantage of a config lies be
 {points(configs["low"])} and {points(configs["high"])} percentage points (95 % bootstrap interval over
 configs). The strategic therapist was ahead in {positive:,} of {numbers["n_configs"]:,} configs.
 
-Mean octant distance at the end of the curves (few therapies are left there):
+Mean octant distance at the end of the curves:
 
 """
         + "\n".join(final)
@@ -193,7 +198,8 @@ def _configs(numbers: Mapping[str, Any], figures: Mapping[str, SavedFigure]) -> 
         text += f"({p_value(found['spearman_p'])}). "
     text += (
         "That the best ones lose is expected: a search that picks the largest of many noisy values "
-        "also picks lucky ones (the winner's curse). `per_config.csv` lists every config with its interval."
+        "also picks lucky ones (the winner's curse). `tables/per_config.csv` of the run lists every config with its "
+        "interval."
     )
     return Section(
         "Config by config",
@@ -228,21 +234,22 @@ whom the strategic therapist stayed complementary throughout are not part of thi
     )
 
 
-def _limits() -> Section:
+def _limits(is_overlap_possible: bool) -> Section:
+    seen = """* Clients that the search has seen may be among those simulated here. A confirmatory run uses other seeds
+  (`seed_offset`, for example 1,000,000).
+"""
     return Section(
         "What to keep in mind",
-        """
+        f"""
 * This is a model. "Client" and "therapist" are programs; nothing here was measured on people.
 * The same clients (seeds) meet every config, so pairs of different configs are not independent of each other.
 * A client's random numbers, its utility matrix and its remembered past start from the same seed. This follows
   the reference implementation and is kept for exact comparability.
 * Configs were chosen *because* of their place in the spectrum of advantages. Means over configs describe that
   sample.
-* Clients that the search has seen may be among those simulated here. A confirmatory run uses other seeds
-  (`seed_offset`, for example 1,000,000).
 * A client who misperceives an answer takes it for the most frequent of the last 15, whatever the therapist's
   `perception_window` is.
-""",
+{seen if is_overlap_possible else ""}""",
     )
 
 

@@ -24,8 +24,9 @@ CAPTIONS = {
     "hyperparameter_impact": "Mean reward against each parameter; a bar is the median of a value's trials.",
     "best_configs_comparison": "Mean reward (left axis) and success rate (right axis) of the best trial of each world.",
     "learning_curves": (
-        "Mean return over episodes: mean over trials with 1.96 standard errors, the best trial, and dashed the mean of "
-        "the trials that were trained again without ConSpec."
+        "Mean return over episodes: mean over all trials with 1.96 standard errors, and the best trial. Where trials "
+        "were trained again without ConSpec, these twins are dashed; what ConSpec brings is the gap between them and "
+        "the same trials with it (dash-dotted, or the mean where every trial has a twin)."
     ),
     "parallel_coordinates": "One line per trial through its parameters to its mean reward; the best one is red.",
     "prototype_events": (

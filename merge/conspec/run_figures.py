@@ -23,7 +23,7 @@ WORDS = {"success_rate": "success rate, last 100", "auc_success": "share of succ
 
 
 def draw_curves(study: Study) -> Figure:
-    """Draw mean return over episodes: the mean over trials, the best trial, and the twins without ConSpec."""
+    """Draw mean return over episodes: of all trials, the best one, those with a twin, and the twins without ConSpec."""
     worlds = list(study.searches)
     drawn = figure(6 * max(len(worlds), 1), 4.6)
     panels = np.atleast_1d(drawn.subplots(1, max(len(worlds), 1)))
@@ -59,8 +59,15 @@ def draw_world_curves(axes: Axes, study: Study, world: str) -> None:
     if study.ablation is not None and len(pairs.numbers):
         twins = study.ablation.curves["reward"][pairs.without][:, shown].mean(axis=0)
         count = len(pairs.numbers)
-        label = f"without ConSpec ({count} twin{'' if count == 1 else 's'})"
-        axes.plot(centres, twins, color="#888888", linestyle="--", label=label)
+        plural = "" if count == 1 else "s"
+        if count < len(rows):
+            paired = trials.curves["reward"][pairs.with_conspec][:, shown].mean(axis=0)
+            axes.plot(
+                centres, paired, color=colour_of(world), linestyle="-.", label=f"{count} trial{plural} with a twin"
+            )
+        axes.plot(
+            centres, twins, color="#888888", linestyle="--", label=f"without ConSpec ({count} twin{plural} of these)"
+        )
     axes.set_xlabel("episode")
     axes.set_ylabel("mean return")
     axes.legend(fontsize=9)

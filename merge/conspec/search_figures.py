@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ...jobs.conspec.analysis import best_of
-from ...jobs.conspec.worlds import GRID_WORLDS, WORLDS
+from ...jobs.conspec.worlds import WORLDS
 from ..style import figure, say_empty
 from .space import Scale
 
@@ -50,14 +50,13 @@ def column(records: Sequence[Record], name: str) -> np.ndarray:
 def draw_rewards(records: Sequence[Record]) -> Figure:
     """Draw a histogram of mean reward per world."""
     worlds = by_world(records)
-    shown = [*GRID_WORLDS, *(world for world in worlds if world not in GRID_WORLDS)]
-    drawn = figure(5 * len(shown), 4)
-    for axes, world in zip(np.atleast_1d(drawn.subplots(1, len(shown))), shown, strict=True):
+    drawn = figure(max(5 * len(worlds), 6), 4)
+    panels = np.atleast_1d(drawn.subplots(1, max(len(worlds), 1)))
+    if not worlds:
+        say_empty(panels[0], "no data")
+    for axes, (world, trials) in zip(panels, worlds.items(), strict=False):
         axes.set_title(f"{world.capitalize()} Environment")
-        if world not in worlds:
-            say_empty(axes, "no data")
-            continue
-        values = column(worlds[world], "mean_reward")
+        values = column(trials, "mean_reward")
         low, high = float(values.min()), float(values.max())
         spread = (low, high) if high > low else (low - 0.5, high + 0.5)
         axes.hist(values, bins=BINS, range=spread, edgecolor="black", alpha=0.7, color=colour_of(world))

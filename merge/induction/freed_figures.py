@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,8 +22,20 @@ TOGETHER, NEITHER = "#FF7F0E", "#7F7F7F"
 
 
 def outcome_labels(names: list[str]) -> list[str]:
-    """Return the outcomes' names in the order of the columns."""
-    return [*(f"{name} first" for name in names), "several at once", "nobody by the end"]
+    """Return the outcomes' names in the order of the columns; for a single human without "several at once"."""
+    several = ["several at once"] if len(names) > 1 else []
+    return [*(f"{name} first" for name in names), *several, "nobody by the end"]
+
+
+def possible(outcomes: NDArray[Any], humans: int) -> NDArray[Any]:
+    """Return columns of outcomes [..., H + 2 or more] without "several at once" where there is a single human."""
+    return np.delete(outcomes, 1, axis=-1) if humans == 1 and outcomes.size else outcomes
+
+
+def outcome_colours(humans: int) -> list[str]:
+    """Return the outcomes' colours in the order of `outcome_labels`."""
+    several = [TOGETHER] if humans > 1 else []
+    return [*(HUMAN_COLOURS[h % len(HUMAN_COLOURS)] for h in range(humans)), *several, NEITHER]
 
 
 def proxy(solved: Solved) -> NDArray[np.float64]:
@@ -42,7 +54,7 @@ def draw_freed_first(solved: Solved) -> Figure:
     names = [solved.human_name(h) for h in range(humans)]
     draw_outcomes(axes, np.arange(1, len(first) + 1), first, names)
     p_left = proxy(solved)
-    if np.isfinite(p_left).any():
+    if humans > 1 and np.isfinite(p_left).any():
         axes.plot(
             np.arange(1, len(p_left) + 1), p_left, color="black", ls="--", lw=1.4, label="proxy: turns right at first"
         )
@@ -53,10 +65,11 @@ def draw_freed_first(solved: Solved) -> Figure:
 
 def draw_outcomes(axes: Axes, x: NDArray[np.int64], first: NDArray[np.float64], names: list[str]) -> None:
     """Draw the outcomes' probabilities f8 [n, H + 2] over horizons."""
-    colours = [*(HUMAN_COLOURS[h % len(HUMAN_COLOURS)] for h in range(len(names))), TOGETHER, NEITHER]
-    marks = [*("osDv"[h % 4] for h in range(len(names))), "^", "x"]
-    for column, (label, colour, mark) in enumerate(zip(outcome_labels(names), colours, marks, strict=True)):
-        axes.plot(x, first[:, column], color=colour, marker=mark, ms=4.5, label=label)
+    shares = possible(first, len(names))
+    marks = [*("osDv"[h % 4] for h in range(len(names))), *("^" if len(names) > 1 else ""), "x"]
+    drawn = zip(outcome_labels(names), outcome_colours(len(names)), marks, strict=True)
+    for column, (label, colour, mark) in enumerate(drawn):
+        axes.plot(x, shares[:, column], color=colour, marker=mark, ms=4.5, label=label)
     axes.set_ylim(-0.03, 1.03)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Horizon (steps)")

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..style import MUTED, figure, say_empty
-from .freed_figures import HUMAN_COLOURS, NEITHER, TOGETHER, outcome_labels
+from .freed_figures import HUMAN_COLOURS, outcome_colours, outcome_labels, possible
 from .neural_errors import mean_of
 from .policy_map import ACTION_COLOURS, ACTION_NAMES
 from .solved import human_name
@@ -242,13 +242,13 @@ def draw_root_by_horizon(problem: FittedProblem) -> Figure:
     panels[0, 0].set(title="Robot value", ylabel=r"$\log(-V_r)$")
     panels[0, 1].set(title="Power of the humans", ylabel=r"$X_h$")
     panels[1, 0].set(title="The robot's first action", ylabel=r"$\pi_r$", ylim=(-0.03, 1.03))
-    colours = [*(HUMAN_COLOURS[h % len(HUMAN_COLOURS)] for h in range(len(names))), TOGETHER, NEITHER]
+    labels, colours = outcome_labels(names), outcome_colours(len(names))
     has_truth = exact is not None and len(exact.root["first"])
     if has_truth or any(len(check.root["first"]) for check in problem.all):
-        _by_horizon(panels[1, 1], problem, lambda root: root["first"], outcome_labels(names), colours)
+        _by_horizon(panels[1, 1], problem, lambda root: possible(root["first"], len(names)), labels, colours)
         panels[1, 1].set(title="Who is freed first, by the fitted policies", ylabel="Probability", ylim=(-0.03, 1.03))
     else:
-        _draw_played_first(panels[1, 1], problem, outcome_labels(names), colours)
+        _draw_played_first(panels[1, 1], problem, labels, colours)
     for axes in panels.ravel():
         if axes is not panels[1, 1] or has_truth:
             axes.set_xlabel("Horizon k (steps)")
@@ -287,9 +287,9 @@ def _by_horizon(axes: Axes, problem: FittedProblem, read: Any, labels: Sequence[
 def _draw_played_first(axes: Axes, problem: FittedProblem, labels: Sequence[str], colours: Sequence[str]) -> None:
     """Shares of played episodes by outcome, a group of bars for each training."""
     checks = problem.all
-    width = 0.8 / max(len(labels), 1)
+    width, humans = 0.8 / max(len(labels), 1), len(problem.case.world.humans)
     for column, label in enumerate(labels):
-        heights = [check.rollout["p_first"][column] for check in checks]
+        heights = [possible(check.rollout["p_first"], humans)[column] for check in checks]
         places = np.arange(len(checks)) + (column - (len(labels) - 1) / 2) * width
         axes.bar(places, heights, width=width, color=colours[column], label=label)
     axes.set_xticks(range(len(checks)), [check.name for check in checks])

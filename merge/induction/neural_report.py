@@ -12,7 +12,7 @@ import numpy as np
 from ...jobs.induction.neural.run_settings import LARGEST_COLUMNS, MEAN_COLUMNS
 from ..drawing import shown
 from ..page import Report, Section, markdown_table
-from .freed_figures import outcome_labels
+from .freed_figures import outcome_labels, possible
 from .neural_cost import FittedCost, crossing
 from .neural_errors import (
     SPOT_COLUMN,
@@ -165,7 +165,7 @@ def _problem(problem: FittedProblem, figures: Mapping[str, SavedFigure], film: P
     parts += [_errors_table(problem)] if problem.is_validated else []
     parts += [_root_table(problem), _spot_table(problem), _played(problem), _goals(problem), _estimates(problem)]
     if film is not None:
-        parts.append(f"Episodes played with the fitted policies: `{film.name}`.")
+        parts.append(f"Episodes played with the fitted policies: `figures/rollouts/{film.name}` of the run.")
     heading = problem.case.label if not name else f"Problem {problem.case.number}: {problem.case.label}"
     return Section(heading, "\n\n".join(part for part in parts if part), shown(figures, _captions(problem)))
 
@@ -289,7 +289,7 @@ def _played(problem: FittedProblem) -> str:
                 f"{V_r:.5g}",
                 f"{mean:.5g} +- {error:.2g}",
                 f"{100 * (mean - V_r) / abs(V_r):+.2f} % +- {100 * error / abs(V_r):.2f} %",
-                *(f"{share:.3f}" for share in found["p_first"]),
+                *(f"{share:.3f}" for share in possible(found["p_first"], len(world.humans))),
             )
         )
     text = (

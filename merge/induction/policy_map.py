@@ -35,32 +35,25 @@ PolicyRow = tuple[int, int, int, NDArray[np.float64]]
 def policy_rows(solved: Solved) -> tuple[int, list[PolicyRow]]:
     """Return the level, and (x, y, direction, action probabilities of the first robot) of what is reached.
 
-    The level is the first that holds every one of these configurations that is reached before the horizon at all;
-    -1 where there is no robot or no policy.
+    The level is half-way to the horizon, where there is still time to free somebody; -1 where there is no robot or no
+    policy.
     """
     world, graph = solved.case.world, solved.graph
     if not world.robots or solved.case.settings["keep_policies"] == "none":
         return -1, []
     _, agents, mobiles, mutables = world.initial_state
-    robot = world.robots[0]
-    places = []
+    robot, level = world.robots[0], solved.case.max_steps // 2
+    found = []
     for x, y in world.packing.positions():
         for direction in range(4):
             moved = list(agents)
             moved[robot] = (x, y, direction, *agents[robot][3:])
             try:
-                row = graph.row((solved.case.max_steps - 1, tuple(moved), mobiles, mutables))
+                row = graph.row((level, tuple(moved), mobiles, mutables))
             except KeyError:
                 continue
-            places.append((x, y, direction, row))
-    if not places:
-        return -1, []
-    last = max(row for *_, row in places)
-    level = next(t for t, size in enumerate(solved.level_sizes) if size > last)
-    found = []
-    for x, y, direction, row in places:
-        pi_r = solved.solution.level_rows("pi_r", level, row, row + 1)[0]
-        found.append((x, y, direction, pi_r.reshape(world.n_actions, -1).sum(axis=1)))
+            pi_r = solved.solution.level_rows("pi_r", level, row, row + 1)[0]
+            found.append((x, y, direction, pi_r.reshape(world.n_actions, -1).sum(axis=1)))
     return level, found
 
 

@@ -11,7 +11,8 @@ from ...jobs.induction.memory import reference_bytes
 from ..drawing import shown
 from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
-from .freed_figures import outcome_labels, proxy
+from .cost_figures import CLAIMED_STATES, REFERENCE_WORLD
+from .freed_figures import outcome_labels, possible, proxy
 from .policy_map import ACTION_NAMES
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def _answer(problems: Sequence[Solved]) -> Section:
         text = f"* {label}: "
         if len(first):
             row = first[-1]
-            shares = [f"{name} {number(p)}" for name, p in zip(outcome_labels(names), row, strict=True)]
+            told = zip(outcome_labels(names), possible(row, len(names)), strict=True)
+            shares = [f"{name} {number(p)}" for name, p in told]
             text += f"probabilities {', '.join(shares)}. "
         powers = solved.root["Xh"][-1]
         shown_powers = [f"{name} {number(x)}" for name, x in zip(names, powers, strict=True)]
@@ -88,7 +90,7 @@ def _answer(problems: Sequence[Solved]) -> Section:
             text += f" The robot's first action is most likely *{ACTION_NAMES[action]}* ({number(pi_r[action])})."
         lines.append(text)
     if len(problems) > MOST_PROBLEMS:
-        lines.append(f"* and {len(problems) - MOST_PROBLEMS} more problems; `results.csv` lists all of them.")
+        lines.append(f"* and {len(problems) - MOST_PROBLEMS} more problems; `tables/results.csv` of the run lists all.")
     note = "\n\nThe numbers are exact up to the rounding of float64 arithmetic; there is no sampling error in them."
     return Section("The answer in brief", "\n".join(lines) + note)
 
@@ -111,10 +113,13 @@ def _overview(problems: Sequence[Solved]) -> Section:
                 *(solved.settings.get(name) for name in changing),
                 number(float(solved.root["Vr"][-1])),
                 " / ".join(number(x) for x in solved.root["Xh"][-1]),
-                " / ".join(number(p) for p in first[-1]) if len(first) else "",
+                " / ".join(number(p) for p in possible(first[-1], len(solved.case.world.humans))) if len(first) else "",
             )
         )
-    text = "The last column gives, for each human, then for several at once and for nobody, the probability.\n\n"
+    text = (
+        "The last column gives the probability for each human, then for several at once (where there are several "
+        "humans) and for nobody.\n\n"
+    )
     return Section("All problems", text + markdown_table(header, rows))
 
 
@@ -125,7 +130,7 @@ def _problem(solved: Solved, figures: Mapping[str, SavedFigure], film: Path | No
     bits = power_in_bits(root["Xh"])
     sizes = solved.level_sizes
     parts = [
-        f"{world.name}: {len(world.humans)} humans, {len(world.robots)} robots, {world.n_actions} actions "
+        f"{world.name}: humans {len(world.humans)}, robots {len(world.robots)}, {world.n_actions} actions "
         f"({world.n_profiles} joint actions), {len(world.goals)} goals. Up to step {solved.case.max_steps} there are "
         f"{solved.n_states:,} states ({sum(sizes[:-1]):,} of them before the end) over {sizes[-1]:,} configurations.",
         f"Parameters: {settings_text(solved)}. V_r of the start is {number(float(root['Vr']))}.",
@@ -148,18 +153,18 @@ def _problem(solved: Solved, figures: Mapping[str, SavedFigure], film: Path | No
         parts.append(markdown_table(("robot's first action", "pi_r", "Q_r"), rows))
     first = solved.root["first"]
     if len(first):
-        p_left = proxy(solved)
-        steps = sorted({*range(max(1, len(first) - 7), len(first) + 1)})
-        rows = [
+        p_left = {"proxy p_left": proxy(solved)} if len(names) > 1 else {}
+        by_horizon = [
             (
                 k,
-                *(number(p) for p in first[k - 1]),
-                number(float(p_left[k - 1])) if p_left[k - 1] == p_left[k - 1] else "",
+                *(number(p) for p in possible(first[k - 1], len(names))),
+                *(number(p[k - 1]) if p[k - 1] == p[k - 1] else "" for p in p_left.values()),
             )
-            for k in steps
+            for k in range(max(1, len(first) - 7), len(first) + 1)
         ]
-        parts.append("Who is freed first, by horizon (all of them are in the CSV file):")
-        parts.append(markdown_table(("horizon", *outcome_labels(names), "proxy p_left"), rows))
+        listed = f"`tables/freed_first{solved.name}.csv` of the run"
+        parts.append(f"Who is freed first, by horizon (all horizons are in {listed}):")
+        parts.append(markdown_table(("horizon", *outcome_labels(names), *p_left), by_horizon))
     if "disabled" in root:
         pause, kill = root["disabled"]
         parts.append(
@@ -168,18 +173,23 @@ def _problem(solved: Solved, figures: Mapping[str, SavedFigure], film: Path | No
         )
     parts += [_compared(solved, h, names[h]) for h in humans]
     if film is not None:
-        parts.append(f"Episodes played with these policies: `{film.name}`.")
-    name = solved.name
+        parts.append(f"Episodes played with these policies: `figures/rollouts/{film.name}` of the run.")
+    name, level = solved.name, solved.case.max_steps // 2
+    dashed = (
+        " Dashed: the probability that the robot's first action is to turn right, which has been reported in its place "
+        "and is something else."
+    )
+    boxes = " Boxes are goals of several cells." if (world.goals[:, :2] != world.goals[:, 2:]).any() else ""
     captions = {
-        f"freed_first{name}": "Exact probability of who is freed first, by horizon. Dashed: the probability that the "
-        "robot's first action is to turn right, which has been reported in its place and is something else.",
+        f"freed_first{name}": f"Exact probability of who is freed first, by horizon.{dashed if len(names) > 1 else ''}",
         **{
             f"value_map_{h}{name}": f"What each goal is worth to the {names[h]} at the start: expected cautiously, "
-            "achieved with this robot, and the difference. Boxes are goals of several cells."
+            f"achieved with this robot, and the difference.{boxes}"
             for h in humans
         },
-        f"policy_map{name}": "The robot's most probable action from every cell it can reach in every direction "
-        "(the sector's side) while everybody else is at the initial place; faint is undecided.",
+        f"policy_map{name}": f"Half-way to the horizon, with {solved.case.max_steps - level} steps to go: the robot's "
+        f"most probable action from every cell that it can have reached in {level} steps, in every direction (the "
+        "sector's side), while everybody else is at the initial place; faint is undecided.",
     }
     heading = solved.case.label if not name else f"Problem {solved.case.number}: {solved.case.label}"
     return Section(heading, "\n\n".join(parts), shown(figures, captions))
@@ -220,12 +230,14 @@ def _cost(problems: Sequence[Solved], figures: Mapping[str, SavedFigure]) -> Sec
             f"Building its graph and solving it took {largest.user_s:.2f} user CPU seconds, imports left out. "
             "The measured total is the peak of the whole process, the result's file included."
         )
-    captions = {
-        "state_growth": "States against the horizon. Crosses: what the world's authors give for it; for horizons "
-        "6 and 8 a range that exact counting does not confirm.",
-        "memory_time": "Peak memory, CPU time, and predicted bytes. Open circles: the reference implementation on the "
-        "11 x 6 world, measured on a machine of the same kind.",
-    }
+    most = max((solved.case.max_steps for solved in problems if solved.case.world.name == REFERENCE_WORLD), default=0)
+    growth, costs = "States against the horizon.", "Peak memory, CPU time, and predicted bytes."
+    if most >= CLAIMED_STATES[0][0]:
+        growth += " Crosses: what the world's authors give for it"
+        growth += "; for horizons 6 and 8 a range that exact counting does not confirm." if most >= 8 else "."
+    if most:
+        costs += " Open circles: the reference implementation on the 11 x 6 world, on a machine of the same kind."
+    captions = {"state_growth": growth, "memory_time": costs}
     return Section("What it costs", "\n\n".join(text), shown(figures, captions))
 
 

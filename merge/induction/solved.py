@@ -142,12 +142,14 @@ class Solved:
 
 
 def human_name(world: World, h: int) -> str:
-    """Return how figures call a human: by its side where there are two side by side, else by its number."""
+    """Return how figures call a human: by its side where there are two side by side, else by its number from 1."""
     agents, humans = world.agents, world.humans
+    if len(humans) == 1:
+        return "human"
     if len(humans) == 2 and agents[humans[0]][0] != agents[humans[1]][0]:
         other = humans[1 - h]
         return "left human" if agents[humans[h]][0] < agents[other][0] else "right human"
-    return f"human {h}"
+    return f"human {h + 1}"
 
 
 def cut(array: NDArray[np.float64], case: Case, name: str) -> NDArray[np.float64]:

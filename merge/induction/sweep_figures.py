@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ...jobs.induction.regression import SHARES, Regression, lowess, outcome_values, significance
 from ..style import MUTED, figure, say_empty
-from .freed_figures import HUMAN_COLOURS, NEITHER, TOGETHER, draw_outcomes, outcome_labels
+from .freed_figures import draw_outcomes, outcome_colours, outcome_labels, possible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,17 +28,23 @@ SHORT = {
     "eta": r"$\eta$",
     "xi": r"$\xi$",
     "p_left": "p_left",
-    "pi_r_ratio": r"$\pi_r$ left share",
-    "Q_r_ratio": r"$|Q_r|$ left share",
-    "X_h_ratio": r"$X_1$ share",
-    "p_first_h1": "P(1 first)",
-    "p_first_h2": "P(2 first)",
+    "pi_r_ratio": r"$\pi_r$, left turn",
+    "Q_r_ratio": r"$|Q_r|$, left turn",
+    "X_h_ratio": "$X_h$ share, {0}",
+    "p_first_h1": "P({0} first)",
+    "p_first_h2": "P({1} first)",
     "p_first_neither": "P(nobody)",
     "neg_log2_negV_r": r"$-\log_2(-V_r)$",
-    "log2_X_h1": r"$\log_2 X_1$",
-    "log2_X_h2": r"$\log_2 X_2$",
-    "log2_X_h_diff": r"$\log_2 X_1/X_2$",
+    "log2_X_h1": r"$\log_2 X_h$, {0}",
+    "log2_X_h2": r"$\log_2 X_h$, {1}",
+    "log2_X_h_diff": r"$\log_2 X_h$, {0} - {1}",
 }
+"""Names on axes; {0} and {1} are the humans'."""
+
+
+def short(swept: Swept, name: str) -> str:
+    """Return a variable's name on an axis."""
+    return swept.named(SHORT.get(name, name)).replace("left human", "left").replace("right human", "right")
 
 
 def too_few(drawn: Figure) -> Figure:
@@ -55,15 +61,18 @@ def draw_coefficients(swept: Swept) -> Figure:
         return too_few(drawn)
     columns = min(len(outcomes), 4)
     panels = drawn.subplots(-(-len(outcomes) // columns), columns, squeeze=False)
-    drawn.suptitle("Change of log-odds with one standard deviation of a parameter (univariate, 95 % interval)")
+    interval = "" if swept.config.grid else ", 95 % interval"
+    drawn.suptitle(f"Change of log-odds with one standard deviation of a parameter (univariate{interval})")
     for axes, outcome in zip(panels.flat, outcomes, strict=False):
         for place, predictor in enumerate(swept.predictors[::-1]):
             model = swept.univariate.get((outcome, predictor))
             if model is not None:
-                _draw_effect(axes, place, model, float(np.std(swept.columns[predictor], ddof=1)))
+                spread = float(np.std(swept.columns[predictor], ddof=1))
+                _draw_effect(axes, place, model, spread, is_sample=not swept.config.grid)
         axes.axvline(0, color="black", lw=0.8)
-        axes.set_yticks(range(len(swept.predictors)), [SHORT[name] for name in swept.predictors[::-1]])
-        axes.set_title(SHORT[outcome])
+        axes.set_yticks(range(len(swept.predictors)), [short(swept, name) for name in swept.predictors[::-1]])
+        axes.set_title(short(swept, outcome))
+        axes.locator_params(axis="x", nbins=5)
         axes.grid(axis="y", visible=False)
     for axes in list(panels.flat)[len(outcomes) :]:
         axes.set_visible(False)
@@ -72,8 +81,11 @@ def draw_coefficients(swept: Swept) -> Figure:
     return drawn
 
 
-def _draw_effect(axes: Axes, place: int, model: Regression, spread: float) -> None:
+def _draw_effect(axes: Axes, place: int, model: Regression, spread: float, *, is_sample: bool) -> None:
     coef, se = float(model.coef[-1]) * spread, float(model.se[-1]) * spread
+    if not is_sample:
+        axes.plot([coef], [place], "o", color=POINTS, ms=6)
+        return
     colour = RED if model.p[-1] < 0.05 else GREY
     axes.errorbar([coef], [place], xerr=[1.96 * se], fmt="o", color=colour, capsize=3, ms=5)
 
@@ -84,14 +96,14 @@ def draw_scatter(swept: Swept) -> Figure:
 
 
 def draw_first_scatter(swept: Swept) -> Figure:
-    """Draw the probability that human 1 is freed first against each predictor with the fitted univariate curve."""
+    """Draw the probability that the first human is freed first against each predictor with the univariate curve."""
     return _scatter(swept, "p_first_h1") if "p_first_h1" in swept.outcomes else too_few(figure(8, 4))
 
 
 def _scatter(swept: Swept, outcome: str) -> Figure:
     drawn = figure(15, 7.2)
     panels = drawn.subplots(2, 4)
-    drawn.suptitle(f"{SHORT[outcome]} against the parameters")
+    drawn.suptitle(f"{short(swept, outcome)} against the parameters")
     y, rows = outcome_values(swept.columns, outcome), _thinned(swept.n)
     for axes, predictor in zip(panels.flat, swept.predictors, strict=False):
         x = swept.columns[predictor].astype(np.float64)
@@ -101,17 +113,17 @@ def _scatter(swept: Swept, outcome: str) -> Figure:
             at = np.linspace(x.min(), x.max(), 200)
             axes.plot(at, 1.0 / (1.0 + np.exp(-(model.coef[0] + model.coef[1] * at))), color=RED, lw=2.2)
             axes.set_title(f"{model.coef[1]:+.3g} {significance(float(model.p[1])) or '(n.s.)'}", fontsize=11)
-        axes.set_xlabel(SHORT[predictor])
+        axes.set_xlabel(short(swept, predictor))
         axes.set_ylim(-0.03, 1.03)
     rest = list(panels.flat)[len(swept.predictors) :]
     if rest:
         rest[0].hist(y, bins=BINS, color=POINTS, alpha=0.8)
-        rest[0].set_xlabel(SHORT[outcome])
+        rest[0].set_xlabel(short(swept, outcome))
         rest[0].set_ylabel("parameter sets")
     for axes in rest[1:]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
-        axes.set_ylabel(SHORT[outcome])
+        axes.set_ylabel(short(swept, outcome))
     return drawn
 
 
@@ -164,8 +176,8 @@ def draw_regressors_by_outcomes(swept: Swept) -> Figure:
         for j, predictor in enumerate(columns):
             _panel(panels[i, j], _values(swept, predictor), y)
             if i == len(rows) - 1:
-                panels[i, j].set_xlabel(SHORT[predictor], fontsize=11)
-        panels[i, 0].set_ylabel(SHORT[outcome], fontsize=9)
+                panels[i, j].set_xlabel(short(swept, predictor), fontsize=11)
+        panels[i, 0].set_ylabel(short(swept, outcome), fontsize=9)
     return drawn
 
 
@@ -189,9 +201,9 @@ def draw_square_matrix(swept: Swept, names: tuple[str, ...], title: str) -> Figu
             else:
                 axes.set_visible(False)
             if i == len(names) - 1:
-                axes.set_xlabel(SHORT[column], fontsize=10)
+                axes.set_xlabel(short(swept, column), fontsize=10)
             if j == 0:
-                axes.set_ylabel(SHORT[row], fontsize=9)
+                axes.set_ylabel(short(swept, row), fontsize=9)
     return drawn
 
 
@@ -204,18 +216,18 @@ def draw_first_by_horizon(swept: Swept) -> Figure:
     count, mean, m2 = triples[0, 0], triples[0, 1], triples[0, 2]
     horizons = np.flatnonzero(count[:, 0] > 0)
     draw_outcomes(left, horizons + 1, mean[horizons], names)
-    colours = [*(HUMAN_COLOURS[h % 4] for h in range(swept.humans)), TOGETHER, NEITHER]
+    colours, is_sample = outcome_colours(swept.humans), not swept.config.grid
     with np.errstate(invalid="ignore", divide="ignore"):
         error = 1.96 * np.sqrt(m2 / np.maximum(count - 1, 1) / np.maximum(count, 1))
-    for column, colour in enumerate(colours):
-        low, high = mean[horizons, column] - error[horizons, column], mean[horizons, column] + error[horizons, column]
-        left.fill_between(horizons + 1, low, high, color=colour, alpha=0.2, lw=0)
-    left.set_title("Mean over parameter sets, by steps to go (band: 95 %)")
+    low, high = (possible(edge[horizons], swept.humans) for edge in (mean - error, mean + error))
+    for column, colour in enumerate(colours if is_sample else ()):
+        left.fill_between(horizons + 1, low[:, column], high[:, column], color=colour, alpha=0.2, lw=0)
+    left.set_title(f"Mean over parameter sets, by steps to go{' (band: 95 %)' if is_sample else ''}")
     left.set_ylim(-0.03, 1.36)
     left.legend(loc="upper center", fontsize=9, ncols=2)
-    bottom = np.zeros(len(swept.strata))
+    counts, bottom = possible(swept.counts, swept.humans), np.zeros(len(swept.strata))
     for column, (label, colour) in enumerate(zip([*outcome_labels(names), "tie"], [*colours, "#D9D9D9"], strict=True)):
-        heights = swept.counts[:, column].astype(float)
+        heights = counts[:, column].astype(float)
         if heights.any():
             right.bar([str(s) for s in swept.strata], heights, bottom=bottom, color=colour, label=label, alpha=0.9)
         bottom += heights
@@ -228,7 +240,7 @@ def draw_first_by_horizon(swept: Swept) -> Figure:
 
 
 def draw_phase_diagram(swept: Swept) -> Figure:
-    """Draw P(human 0 is freed first) over two swept parameters, with the contour at 0.5."""
+    """Draw P(the first human is freed first) over two swept parameters, with the contour at 0.5."""
     grid = swept.config.grid or {}
     if len(grid) != 2:
         drawn = figure(8, 4)
@@ -249,8 +261,8 @@ def draw_phase_diagram(swept: Swept) -> Figure:
         axes.clabel(lines, fmt="0.5", fontsize=10)
     drawn.colorbar(picture, ax=axes, label=f"P({swept.human_name(0)} is freed first)")
     axes.grid(False)
-    axes.set_xlabel(SHORT.get(x_name, x_name), fontsize=14)
-    axes.set_ylabel(SHORT.get(y_name, y_name), fontsize=14)
+    axes.set_xlabel(short(swept, x_name), fontsize=14)
+    axes.set_ylabel(short(swept, y_name), fontsize=14)
     axes.set_title(f"Who is freed first, {swept.world.name}")
     axes.tick_params(colors="black")
     for spine in axes.spines.values():

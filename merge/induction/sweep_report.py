@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...jobs.induction.regression import SHARES, significance
+from ...jobs.induction.regression import SHARES, Regression, significance
 from ..drawing import shown
 from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
-from .freed_figures import outcome_labels
+from .freed_figures import outcome_labels, possible
 from .solve_report import number
-from .sweep_results import OUTCOME_WORDS
+from .sweep_results import OUTCOME_WORDS, PARAMETER_WORDS
 
 if TYPE_CHECKING:
     from .sweep_results import Swept
@@ -42,13 +42,13 @@ def _question(swept: Swept) -> Section:
     sampler = {"legacy": "drawn at random", "sobol": "of a scrambled Sobol sequence", "grid": "of a grid"}[
         sweep.sampler
     ]
+    varied = ", ".join(PARAMETER_WORDS.get(name, name) for name in swept.swept_names) or "nothing"
     return Section(
         "The question",
         f"""
 {swept.n:,} parameter sets ({sampler}) were solved exactly on the world `{swept.world.name}`: every state, both phases,
-and for each the exact probabilities of who is freed first. How do the humans' rationality and patience (beta_h,
-gamma_h), the robot's patience (gamma_r), and its three aversions (zeta: to uncertainty, xi: to inequality between
-humans, eta: to inequality over time) change what the robot does?
+and for each the exact probabilities of who is freed first. What varied: {varied}.
+How does that change what the robot does?
 """,
     )
 
@@ -60,7 +60,7 @@ def _strongest(swept: Swept, outcome: str) -> str:
     effects = []
     for k, term in enumerate(model.terms[1:], start=1):
         spread = float(np.std(swept.columns[term], ddof=1))
-        if model.p[k] < 0.05:
+        if swept.config.grid or model.p[k] < 0.05:
             effects.append((abs(model.coef[k] * spread), f"{term} ({model.coef[k] * spread:+.2f})"))
     return ", ".join(text for _, text in sorted(effects, reverse=True)[:4])
 
@@ -70,37 +70,38 @@ def _answer(swept: Swept) -> Section:
         return Section("The answer in brief", "No parameter set is finished, so there is nothing to report yet.")
     first = swept.columns["p_first"]
     names = outcome_labels([swept.human_name(h) for h in range(swept.humans)])
-    rows = []
-    for k, name in enumerate(names):
-        values = first[:, k]
+    rows, is_sample = [], not swept.config.grid
+    for name, values in zip(names, possible(first, swept.humans).T, strict=True):
         half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-        rows.append(
-            (name, f"{values.mean():.4f} \N{PLUS-MINUS SIGN} {half:.4f}", number(values.min()), number(values.max()))
-        )
+        interval = f" \N{PLUS-MINUS SIGN} {half:.4f}" if is_sample else ""
+        rows.append((name, f"{values.mean():.4f}{interval}", number(values.min()), number(values.max())))
     lines = [
-        markdown_table(("outcome", "mean probability (95 %)", "least", "greatest"), rows),
-        "The interval is that of the mean over parameter sets; each single probability is exact.",
+        markdown_table(("outcome", f"mean probability{' (95 %)' if is_sample else ''}", "least", "greatest"), rows),
+        "The interval is that of the mean over parameter sets; each single probability is exact."
+        if is_sample
+        else "Every probability is exact; a mean is over the points of the grid, which are no sample.",
     ]
     for outcome in ("p_first_h1", "p_first_h2", "p_left"):
         text = _strongest(swept, outcome)
         if text:
             lines.append(
-                f"*{OUTCOME_WORDS[outcome]}* depends most on {text}: change of its log-odds with one standard "
-                "deviation of the parameter, all others held fixed."
+                f"*{swept.named(OUTCOME_WORDS[outcome])}* depends most on {text}: change of its log-odds with one "
+                "standard deviation of the parameter, all others held fixed."
             )
     if swept.humans == 2 and "p_left" in swept.outcomes:
         r = float(np.corrcoef(swept.columns["p_left"], first[:, 0])[0, 1])
         lines.append(
-            f'The proxy p_left that has been reported for "left human freed first" correlates with the exact '
-            f"probability with r = {r:.3f}; its mean is {swept.columns['p_left'].mean():.3f}, that of the exact "
-            f"probability {first[:, 0].mean():.3f}."
+            'p_left, the probability that the first action is a right turn, has been reported as "left human freed '
+            f'first". It correlates with the exact probability of the {swept.human_name(0)} with r = {r:.3f}; its mean '
+            f"is {swept.columns['p_left'].mean():.3f}, that of the exact probability {first[:, 0].mean():.3f}."
         )
     return Section("The answer in brief", "\n\n".join(lines))
 
 
 def _first(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
     names = outcome_labels([swept.human_name(h) for h in range(swept.humans)])
-    rows = [(steps, *counts) for steps, counts in zip(swept.strata, swept.counts.tolist(), strict=True)]
+    counted = possible(swept.counts, swept.humans).tolist()
+    rows = [(steps, *counts) for steps, counts in zip(swept.strata, counted, strict=True)]
     text = "For how many parameter sets each outcome is the most probable, by horizon:\n\n"
     return Section(
         "Who is freed first",
@@ -110,8 +111,8 @@ def _first(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
             {
                 "sweep_freed_first": "Left: mean probabilities over all parameter sets whose horizon is at least so "
                 "long, by steps to go. Right: the most probable outcome by horizon.",
-                "first_scatter": "Probability that human 1 is freed first against each parameter; red: univariate "
-                "logit.",
+                "first_scatter": f"Probability that the {swept.human_name(0)} is freed first against each parameter; "
+                "red: univariate logit.",
             },
         ),
     )
@@ -122,7 +123,7 @@ def _diagram(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
     listed = " and ".join(f"{name} ({len(values)} values)" for name, values in grid.items())
     table = swept.columns["p_first"][:, 0]
     text = (
-        f"Grid over {listed}; everything else is fixed (beta_r = {swept.columns['beta_r'][0]:g}). "
+        f"Grid over {listed}; everything else is fixed. "
         f"P({swept.human_name(0)} first) goes from {number(table.min())} to {number(table.max())}; it is above "
         f"one half at {int((table > 0.5).sum())} of {len(table)} points."
     )
@@ -131,13 +132,20 @@ def _diagram(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
 
 
 def _models(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
-    assert swept.config.sweep is not None
-    threshold = swept.config.sweep.max_steps_threshold
-    equal = int((swept.columns["max_steps"] == threshold).sum())
+    is_sample = not swept.config.grid
+    told = (
+        "Coefficients with standard errors; *** p < 0.001, ** p < 0.01, * p < 0.05. `tables/regressions.csv` of the "
+        "run also holds quasi and robust (HC0) standard errors, interactions, univariate models and both subsamples."
+        if is_sample
+        else "The models summarise the grid; as it is no sample, coefficients stand without errors and tests. "
+        "`tables/regressions.csv` of the run also holds interactions and univariate models."
+    )
+    words = "; ".join(f"`{name}` {swept.named(OUTCOME_WORDS[name])}" for name in swept.outcomes)
     parts = [
         "Shares are explained by logit models (binomial family, IRLS, dispersion 1), the logarithms by least squares. "
-        "Coefficients with standard errors; *** p < 0.001, ** p < 0.01, * p < 0.05. `regressions.csv` also holds "
-        "quasi and robust (HC0) standard errors, interactions, univariate models and both subsamples."
+        f"{told}",
+        f"Outcomes: {words}. In names h1 is the {swept.human_name(0)}"
+        + (f", h2 the {swept.human_name(1)}." if swept.humans > 1 else "."),
     ]
     for kind, outcomes in (
         ("Shares, logit", [name for name in swept.outcomes if name in SHARES]),
@@ -149,10 +157,7 @@ def _models(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
         terms = next(iter(models.values())).terms
         rows = []
         for k, term in enumerate(terms):
-            cells = [
-                f"{m.coef[k]:.3g}{significance(float(m.p[k]))} ({m.se[k]:.2g})" if k < len(m.terms) else ""
-                for m in models.values()
-            ]
+            cells = [_coefficient(m, k, is_sample) if k < len(m.terms) else "" for m in models.values()]
             rows.append((term, *cells))
         quality = [
             f"McFadden {m.mcfadden:.3f}" if m.mcfadden is not None else f"R2 {m.r2:.3f}" for m in models.values()
@@ -160,11 +165,33 @@ def _models(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
         rows.append(("fit", *quality))
         rows.append(("n", *(str(m.n) for m in models.values())))
         parts += [f"### {kind}", markdown_table(("term", *models), rows)]
+    if is_sample:
+        parts += _subsamples(swept)
+    captions = {
+        "coefficient_plot": f"Univariate effects on the shares{'; red: p < 0.05, grey: not' if is_sample else ''}.",
+        "scatter_plots": "p_left against each parameter; red: fitted univariate logit model.",
+        "matrix_regressors_outcomes": "All outcomes by all parameters.",
+        "matrix_regressors": "The parameters among themselves: independent by design.",
+        "matrix_outcomes": "The outcomes among themselves.",
+    }
+    return Section("What explains it", "\n\n".join(parts), shown(figures, captions))
+
+
+def _coefficient(model: Regression, k: int, is_sample: bool) -> str:
+    value = f"{model.coef[k]:.3g}"
+    return f"{value}{significance(float(model.p[k]))} ({model.se[k]:.2g})" if is_sample else value
+
+
+def _subsamples(swept: Swept) -> list[str]:
+    """Return what holds below and above the threshold of the horizon."""
+    assert swept.config.sweep is not None
+    threshold = swept.config.sweep.max_steps_threshold
+    equal = int((swept.columns["max_steps"] == threshold).sum())
     below, above = (len(swept.subsample(which)["index"]) for which in ("below", "above"))
-    parts.append(
+    parts = [
         f"Subsamples: {below} parameter sets have a horizon below {threshold}, {above} above; the {equal} at "
         f"{threshold} are in neither."
-    )
+    ]
     rows = []
     for outcome in ("p_left", "p_first_h1", "X_h_ratio", "log2_X_h_diff"):
         for which in ("below", "above"):
@@ -180,14 +207,7 @@ def _models(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
                 )
     if rows:
         parts.append(markdown_table(("outcome", "subsample", "n", "significant coefficients"), rows))
-    captions = {
-        "coefficient_plot": "Univariate effects on the shares; red: p < 0.05, grey: not.",
-        "scatter_plots": "p_left against each parameter; red: fitted univariate logit model.",
-        "matrix_regressors_outcomes": "All outcomes by all parameters.",
-        "matrix_regressors": "The parameters among themselves: independent by design.",
-        "matrix_outcomes": "The outcomes among themselves.",
-    }
-    return Section("What explains it", "\n\n".join(parts), shown(figures, captions))
+    return parts
 
 
 def _failures(swept: Swept) -> Section:
@@ -196,13 +216,18 @@ def _failures(swept: Swept) -> Section:
 
 
 def _limits(swept: Swept) -> Section:
-    return Section(
-        "What to keep in mind",
-        """
+    errors = """
 * Every number of a parameter set is exact; only statements over parameter sets have sampling error.
 * With dispersion 1 the logit standard errors are too wide for shares that are no counts; the quasi errors correct that.
-* p_left is the probability that the robot's *first* action is to turn right, which is not who is freed first.
-""",
+"""
+    if swept.config.grid:
+        errors = """
+* Every number of a point is exact. Statements over points hold for this grid; they have no sampling error.
+"""
+    return Section(
+        "What to keep in mind",
+        f"{errors}* p_left is the probability that the robot's *first* action is to turn right, which is not who is "
+        "freed first.",
     )
 
 

@@ -12,6 +12,7 @@ from ...jobs.induction.regression import FEWEST_ROWS, PREDICTORS, Regression, ou
 from ...shard.induction.index import text_of
 from ...shard.induction.table import map_cells, strata_of
 from ...shard.induction.worlds import thawed
+from .solved import human_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,17 +37,29 @@ OUTCOMES = (
 """What is explained, as far as a world has it."""
 
 OUTCOME_WORDS = {
-    "p_left": "p_left: first action turns right",
-    "pi_r_ratio": "share of turn-left in pi_r of both turns",
-    "Q_r_ratio": "share of turn-left in |Q_r| of both turns",
-    "X_h_ratio": "share of human 1 in the powers",
-    "p_first_h1": "P(human 1 freed first)",
-    "p_first_h2": "P(human 2 freed first)",
+    "p_left": "P(first action is a right turn)",
+    "pi_r_ratio": "share of the left turn in pi_r of both turns",
+    "Q_r_ratio": "share of the left turn in |Q_r| of both turns",
+    "X_h_ratio": "share of the {0} in the power X_h of both humans",
+    "p_first_h1": "P({0} freed first)",
+    "p_first_h2": "P({1} freed first)",
     "p_first_neither": "P(nobody freed)",
     "neg_log2_negV_r": "-log2(-V_r)",
-    "log2_X_h1": "log2 X of human 1",
-    "log2_X_h2": "log2 X of human 2",
-    "log2_X_h_diff": "log2 X, human 1 minus human 2",
+    "log2_X_h1": "log2 X_h of the {0}",
+    "log2_X_h2": "log2 X_h of the {1}",
+    "log2_X_h_diff": "log2 X_h, {0} minus {1}",
+}
+"""Outcomes in words; {0} and {1} are the humans' names."""
+
+PARAMETER_WORDS = {
+    "max_steps": "the horizon (max_steps)",
+    "beta_h": "the humans' rationality (beta_h)",
+    "gamma_h": "the humans' patience (gamma_h)",
+    "beta_r": "the robot's rationality (beta_r)",
+    "gamma_r": "the robot's patience (gamma_r)",
+    "zeta": "the robot's aversion to uncertainty (zeta)",
+    "xi": "the robot's aversion to inequality between humans (xi)",
+    "eta": "the robot's aversion to inequality over time (eta)",
 }
 
 
@@ -90,11 +103,17 @@ class Swept:
         return len(self.world.humans)
 
     def human_name(self, h: int) -> str:
-        """Return how figures call a human: by its side where there are two side by side, else by its number."""
-        agents, humans = self.world.agents, self.world.humans
-        if len(humans) == 2 and agents[humans[0]][0] != agents[humans[1]][0]:
-            return "left human" if agents[humans[h]][0] < agents[humans[1 - h]][0] else "right human"
-        return f"human {h}"
+        """Return how figures call a human."""
+        return human_name(self.world, h)
+
+    def named(self, text: str) -> str:
+        """Return a text with {0} and {1} as the first two humans' names."""
+        return text.format(*(self.human_name(h) for h in range(self.humans)), "")
+
+    @cached_property
+    def swept_names(self) -> tuple[str, ...]:
+        """What varies: the axes of the grid, else the predictors."""
+        return tuple(self.config.grid) if self.config.grid else self.predictors
 
     def metric(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return triples [1 + stratum, 3, ...] and extrema [2, 1 + stratum, ...] of one array metric."""

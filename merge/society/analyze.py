@@ -47,7 +47,7 @@ def write_plots(tables: dict[str, pd.DataFrame], folder: Path, source: dict[str,
     per_tick = [frame.groupby("tick").size().reindex(range(last), fill_value=0) for frame in (actions, messages)]
     drawings = {
         "action_distribution": draw_action_distribution(actions["action"].value_counts().to_dict()),
-        "steering_heatmap": draw_steering_heatmap(ids, coefficients, "Steering profiles"),
+        "steering_heatmap": draw_steering_heatmap(ids, coefficients, "Steering coefficients"),
         "activity_over_time": draw_activity(*(counts.to_numpy(float) for counts in per_tick)),
     }
     return [save(drawn, folder, name, PLOT_DPI, source).png for name, drawn in drawings.items()]

@@ -131,47 +131,51 @@ def bleed_matrix(doses: pd.DataFrame, arm: str) -> np.ndarray:
 
 
 def draw_fluency(contrasts: pd.DataFrame) -> Figure:
-    """Change of fluency against change of the steered trait's probe score, a point a condition, against dose 0."""
-    drawn = figure(10, 6.5)
-    axes = drawn.subplots()
+    """Change of fluency against change of the probe score, against dose 0: a panel a trait, a point a condition."""
+    drawn = figure(15, 5.2)
     rows = contrasts[(contrasts["kind"] == "reference") & contrasts["dose"].notna()]
-    points = []
+    points: dict[str, list[tuple[str, str, Interval, Interval]]] = {}
     for (condition, arm, trait), group in rows.groupby(["condition_id", "arm", "trait"], sort=False):
         effect, cost = (interval_of(group, name) for name in (f"probe_{trait}", "fluency"))
         if effect is not None and cost is not None:
-            points.append((str(condition), str(arm), effect, cost))
+            dose = str(condition).removeprefix(f"{arm}-{trait}")
+            points.setdefault(str(trait), []).append((dose, str(arm), effect, cost))
     if not points:
-        say_empty(axes, "Fluency was not measured: it needs a language model and utterances at the probed ticks.")
+        text = "Fluency was not measured: it needs a language model and utterances at the probed ticks."
+        say_empty(drawn.subplots(), text)
         return drawn
-    for condition, arm, effect, cost in points:
-        axes.errorbar(
-            effect.mean,
-            cost.mean,
-            xerr=None if np.isnan(effect.low) else [[effect.mean - effect.low], [effect.high - effect.mean]],
-            yerr=None if np.isnan(cost.low) else [[cost.mean - cost.low], [cost.high - cost.mean]],
-            color=ARM_COLORS[arm],
-            marker=MARKERS.get(arm, "o"),
-            ms=5,
-            lw=1,
-            label=arm,
-        )
-        if arm == "targeted":
-            axes.annotate(
-                condition.removeprefix("targeted-"),
-                (effect.mean, cost.mean),
-                xytext=(5, 5),
-                textcoords="offset points",
-                fontsize=9,
-            )
-    axes.axhline(0, color=MUTED, lw=0.8)
-    axes.axvline(0, color=MUTED, lw=0.8)
-    axes.set(
-        xlabel="Change of the steered trait's probe score (nats per token)",
-        ylabel="Change of fluency (nats per token)",
-        title="What steering costs: fluency of utterances against the effect on answers, both against dose 0",
-    )
-    legend_of(axes)
+    panels = drawn.subplots(1, len(points), sharey=True, squeeze=False)[0]
+    for axes, trait in zip(panels, sorted(points, key=TRAITS.index), strict=True):
+        axes.set_title(TRAIT_NAMES[trait].capitalize())
+        axes.axhline(0, color=MUTED, lw=0.8)
+        axes.axvline(0, color=MUTED, lw=0.8)
+        for dose, arm, effect, cost in points[trait]:
+            draw_cost(axes, dose, arm, effect, cost)
+    panels[0].set_ylabel("Change of fluency (nats per token)")
+    drawn.supxlabel("Change of the steered trait's probe score (nats per token)")
+    drawn.suptitle("What steering costs: fluency of utterances against the effect on answers, both against dose 0")
+    legend_of(panels[0])
     return drawn
+
+
+def draw_cost(axes: Axes, dose: str, arm: str, effect: Interval, cost: Interval) -> None:
+    """Draw one condition with its intervals, hollow where it has none; a targeted one with its dose."""
+    is_single = bool(np.isnan(cost.low))
+    axes.errorbar(
+        effect.mean,
+        cost.mean,
+        xerr=None if np.isnan(effect.low) else [[effect.mean - effect.low], [effect.high - effect.mean]],
+        yerr=None if is_single else [[cost.mean - cost.low], [cost.high - cost.mean]],
+        color=ARM_COLORS[arm],
+        marker=MARKERS.get(arm, "o"),
+        mfc="white" if is_single else ARM_COLORS[arm],
+        ms=5,
+        lw=1,
+        label=arm,
+    )
+    if arm == "targeted":
+        place = (effect.mean, cost.mean)
+        axes.annotate(dose, place, xytext=(5, 5), textcoords="offset points", fontsize=10, fontweight="bold")
 
 
 def interval_of(group: pd.DataFrame, metric: str) -> Interval | None:

@@ -18,7 +18,7 @@ from ..style import SavedFigure
 from .evidence import Direction, VectorEvidence
 from .levels import Level
 from .results import Result
-from .words import chance, interval_text, number
+from .words import chance, interval_text, listed, number
 
 TITLE = "Society: what steered personalities change in a town of language-model residents"
 SECONDS_SHOWN = 600
@@ -166,11 +166,6 @@ asks for a trend over the ordered doses.
     )
 
 
-def listed(words: list[str]) -> str:
-    """Return words as a list in a sentence."""
-    return ", ".join(words) if words else "none"
-
-
 def profile_answer(contrasts: pd.DataFrame) -> str:
     """Say what differs from the reference, for a study without doses."""
     if contrasts.empty:
@@ -300,7 +295,13 @@ def fluency(contrasts: pd.DataFrame, figures: Mapping[str, SavedFigure]) -> Sect
     return Section(
         "What it costs in fluency",
         text,
-        shown(figures, {"fluency_vs_effect": "A point is a condition against its own dose 0, with both intervals."}),
+        shown(
+            figures,
+            {
+                "fluency_vs_effect": "A point is a condition against its own dose 0, with both intervals; the targeted "
+                "ones have their dose beside them. Hollow: of one replicate only, so without an interval."
+            },
+        ),
     )
 
 
@@ -309,10 +310,9 @@ def arms(result: Result, contrasts: pd.DataFrame, figures: Mapping[str, SavedFig
     placebo = (
         contrasts[(contrasts["kind"] == "placebo") & (contrasts["p_holm"] < 0.05)] if len(contrasts) else contrasts
     )
-    text = "The study has one arm." if len({one.arm for one in result.known}) == 1 else ""
+    text = "The study has one arm." if len({one.arm for one in result.known}) == 1 else "Means over time by arm."
     if len(contrasts) and (contrasts["kind"] == "placebo").any():
-        metrics = placebo["metric"].value_counts().head(8)
-        named = ", ".join(f"{name.replace('_', ' ')} ({count})" for name, count in metrics.items())
+        named = ", ".join(f"{name.replace('_', ' ')} ({n})" for name, n in placebo["metric"].value_counts().items())
         text = (
             f"Targeted against placebo at the same dose: {len(placebo)} of "
             f"{int((contrasts['kind'] == 'placebo').sum())} paired differences stand after Holm's adjustment within "
@@ -320,7 +320,7 @@ def arms(result: Result, contrasts: pd.DataFrame, figures: Mapping[str, SavedFig
         )
     return Section(
         "The town by arm",
-        text or "Means over time by arm.",
+        text,
         shown(
             figures,
             {
@@ -339,7 +339,7 @@ def activity(figures: Mapping[str, SavedFigure]) -> Section:
         shown(
             figures,
             {
-                "steering_heatmap": "Coefficients of the first residents.",
+                "steering_heatmap": "Coefficients of the first residents; doses beyond 1 are in the gain.",
                 "activity_over_time": "Actions and messages per tick, means over all units.",
             },
         ),

@@ -75,7 +75,10 @@ def draw_actions(result: Result) -> Figure:
 def draw_heatmap(result: Result) -> Figure:
     """Coefficients of the residents of the first steered condition."""
     ids = [resident_id(index) for index in range(len(result.coefficients))]
-    return draw_steering_heatmap(ids, result.coefficients, f"Steering profiles ({result.coefficient_of})")
+    dose = next((one.dose for one in result.known if one.id == result.coefficient_of), None) or 0.0
+    gain = f": a dose of {dose:+g} is a coefficient of {np.sign(dose):+g} with {abs(dose):g} times the gain"
+    title = f"Steering coefficients ({result.coefficient_of}){gain if abs(dose) > 1 else ''}"
+    return draw_steering_heatmap(ids, result.coefficients, title)
 
 
 def draw_mean_activity(result: Result) -> Figure:
@@ -90,7 +93,7 @@ def draw_mean_activity(result: Result) -> Figure:
 
 
 def draw_throughput(result: Result) -> Figure:
-    """Decisions per CPU second against rows per forward pass, a point a unit."""
+    """Decisions per CPU second against rows per forward pass, a point a block."""
     drawn = figure(9, 6)
     axes = drawn.subplots()
     if not len(result.timing):
@@ -101,14 +104,14 @@ def draw_throughput(result: Result) -> Figure:
     forwards = cost["forwards"]
     if not forwards.any():
         axes.hist(rate, bins=30, color=ARM_COLORS["targeted"])
-        axes.set(xlabel="Decisions per CPU second", ylabel="Units", title="Throughput (no language model)")
+        axes.set(xlabel="Decisions per CPU second", ylabel="Blocks", title="Throughput (no language model)")
         return drawn
     width = cost["rows"] / np.maximum(forwards, 1e-9)
     axes.scatter(width, rate, color=ARM_COLORS["targeted"], alpha=0.6, s=28)
     axes.set(
         xlabel="Rows per forward pass",
         ylabel="Decisions per CPU second",
-        title="Throughput by batch width, a point a unit",
+        title="Throughput by batch width, a point a block",
     )
     axes.set_ylim(0, 1.1 * max(float(rate.max()), 0.1))
     return drawn

@@ -28,3 +28,8 @@ def chance(p: float) -> str:
     if not math.isfinite(p):
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def listed(words: list[str]) -> str:
+    """Return words as a list in a sentence."""
+    return ", ".join(words) if words else "none"

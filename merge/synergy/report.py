@@ -202,7 +202,8 @@ def _metrics(sweep: Sweep, figures: Mapping[str, SavedFigure]) -> Section:
     return Section(
         "Metric by metric",
         f"""
-At scale {scale_text(reference)}, mean with 95 % interval over runs (`summary.csv` has all conditions and metrics):
+At scale {scale_text(reference)}, mean with 95 % interval over runs (`tables/summary.csv` of the run has
+all conditions and metrics):
 
 {markdown_table(("dim", *(title_of(metric) for metric in metrics)), rows)}
 
@@ -230,15 +231,18 @@ def _comparisons(sweep: Sweep) -> Section:
         for row in listed[:LISTED]
     ]
     table = markdown_table(("metric", "condition", "against", "difference (95 % interval)", "p (Holm)"), rows)
-    more = f"The {LISTED} with the smallest p values:" if len(listed) > LISTED else "They are:"
-    left_out = " Losses that hold the scale are not listed across scales." if len(listed) < len(kept) else ""
+    hidden = len(kept) - len(listed)
+    left_out = f" {hidden} of them compare, across scales, losses that hold the scale: not listed." if hidden else ""
+    more = "The others:" if hidden else "They are:"
+    if len(listed) > LISTED:
+        more = f"The {LISTED} {'others ' if hidden else ''}with the smallest p values:"
     return Section(
         "Which differences hold",
         f"""
 Every condition is compared with its reference scale and with the largest dimension, by Welch's test over runs and by
 paired tests over shared seeds; p values are corrected over each family by Bonferroni's and Holm's method
-(`comparisons.csv`, {len(sweep.comparisons):,} rows). Of {len(tested):,} paired t tests, {len(kept):,} stay below 0.05
-after Holm's correction.{left_out}{f" {more}" if listed else ""}
+(`tables/comparisons.csv` of the run, {len(sweep.comparisons):,} rows). Of {len(tested):,} paired t tests,
+{len(kept):,} stay below 0.05 after Holm's correction.{left_out}{f" {more}" if listed else ""}
 
 {table if listed else ""}
 """,

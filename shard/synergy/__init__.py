@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...jobs.synergy.config import Config
 from ...jobs.synergy.labels import Labels
+from ...jobs.synergy.plugin import plugin
 from ...jobs.synergy.visual import PCA_IMAGES, Weights
 from ..errors import Exit, QuintetError
 from ..partial import opened
@@ -61,6 +62,7 @@ def resolved(config: Config) -> Config:
 
     config = with_data_folder(config)
     check_visual(config)
+    check_figures(config)
     rule = config.training.early_stopping
     known = names_of(config).curves
     if rule.enabled and rule.metric not in known:
@@ -96,6 +98,24 @@ def check_visual(config: Config) -> None:
     most = min(data.n_train, PCA_IMAGES, 3 * data.img_size**2) - 1
     if visual.kind == "pca" and visual.latent_dim > most:
         raise QuintetError(Exit.USAGE, f"visual.latent_dim: found {visual.latent_dim}; allowed for pca is 1 to {most}")
+
+
+def check_figures(config: Config) -> None:
+    """Refuse figures that could not be drawn: a metric that no unit has, a plugin that cannot be imported."""
+    measured, name = names_of(config).metrics, config.report.plot_plugin
+    for metric in config.report.plot_metrics:
+        if metric not in measured:
+            raise QuintetError(
+                Exit.USAGE, f"report.plot_metrics: found {metric!r}; allowed is one of {', '.join(measured)}"
+            )
+    if name is not None:
+        try:
+            plugin(name)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise QuintetError(
+                Exit.USAGE, f"report.plot_plugin: found {name!r}, which cannot be imported ({reason})"
+            ) from error
 
 
 def group_size(config: Config) -> int:

@@ -200,6 +200,14 @@ def test_tables_and_report_of_a_run_without_any_result_are_written(tmp_path: Pat
     assert "INCOMPLETE 0 of 4 blocks" in report_html(report)
 
 
+@pytest.mark.parametrize(("seed_offset", "is_told"), [(0, True), (49, True), (50, False)])
+def test_the_report_warns_of_clients_seen_before_only_where_seeds_overlap(seed_offset: int, is_told: bool) -> None:
+    search = SearchFindings(trials(60), {}, 50)
+    report = study_report(aggregate(), "session", {}, {}, search, seed_offset=seed_offset)
+    (limits,) = [section for section in report.sections if section.heading == "What to keep in mind"]
+    assert ("Clients that the search has seen" in limits.text) == is_told
+
+
 class Tags(html.parser.HTMLParser):
     """Collect tags and the places that a page asks something of."""
 

@@ -71,6 +71,23 @@ def swept(house: House, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--plot-metrics", "best_val_loss,foo", ("'foo'", "best_val_loss")),
+        ("--plot-plugin", "foo:bar", ("'foo:bar'", "No module named")),
+        ("--plot-plugin", "json:bar", ("'json:bar'", "no attribute")),
+    ],
+)
+def test_a_wrong_figure_option_is_named_before_anything_is_written(
+    house: House, tmp_path: Path, flag: str, value: str, words: tuple[str, ...]
+) -> None:
+    config = written(tmp_path, TINY)
+    done = tool(house, "--config", config, "--output-dir", tmp_path / "out", flag, value, code=2, cwd=tmp_path)
+    assert all(word in done.stderr for word in (flag, *words)) and len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_users_snippet_reads_the_aggregated_results(swept: Path) -> None:
     results = json.loads((swept / "aggregated_results.json").read_text())
     rows = []
