@@ -155,7 +155,7 @@ def test_the_same_command_again_goes_on_and_another_config_is_refused(house: Hou
     before = (swept / "merged" / "train.done").stat().st_mtime_ns
     tool(house, *same, *given, cwd=swept.parent)
     assert (swept / "merged" / "train.done").stat().st_mtime_ns == before
-    said = tool(house, *same[:-1], 4, *given, code=78).stderr
+    said = tool(house, *same[:-1], 4, *given, code=78, cwd=swept.parent).stderr
     assert "partials of another config" in said
 
 
