@@ -383,7 +383,7 @@ def directions(evidence: VectorEvidence) -> Section:
     )
     failed = [one for one in evidence.directions if not all(one.gates.values())]
     verdict = (
-        "All directions pass their gates." if not failed else f"Directions that fail a gate: {len(failed)} of {len(rows)}."
+        f"Directions that fail a gate: {len(failed)} of {len(rows)}." if failed else "All directions pass their gates."
     )
     tuned = f"\n\n{evidence.tuned}" if evidence.tuned else ""
     return Section(
