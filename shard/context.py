@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import h5py
     import numpy as np
 
+    from .partial import Card
     from .phases import Phase, Study
     from .run import Plan, Run
 
@@ -168,14 +169,20 @@ def inputs_digest(run: Run, plan: Plan) -> str:
     return digest.hexdigest()
 
 
-def result_stands(run: Run, plan: Plan) -> bool:
-    """Whether a phase's result is whole, of all planned blocks, and made from the inputs that stand now."""
+def standing_result(run: Run, plan: Plan) -> Card | None:
+    """Return the card of a phase's result if that is whole, of all planned blocks, and made from what stands now."""
     try:
         card = read_card(run.merged(plan.phase))
         made_of = (card.lo, card.hi, card.cfg, card.inp)
-        return card.complete and made_of == (0, plan.blocks, plan.config_sha256[:16], inputs_digest(run, plan))
+        planned = (0, plan.blocks, plan.config_sha256[:16], inputs_digest(run, plan))
     except (OSError, ValueError, QuintetError):
-        return False
+        return None
+    return card if card.complete and made_of == planned else None
+
+
+def result_stands(run: Run, plan: Plan) -> bool:
+    """Whether a phase's result is whole, of all planned blocks, and made from the inputs that stand now."""
+    return standing_result(run, plan) is not None
 
 
 def verified_result(run: Run, phase: str) -> None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .context import inputs_digest
+from .context import inputs_digest, standing_result
 from .errors import Exit, QuintetError
-from .partial import read_card
 from .scan import scan_map, scan_trials
 
 if TYPE_CHECKING:
@@ -112,17 +111,11 @@ def is_merged(run: Run, plan: Plan, inputs: str, depth: Depth) -> bool:
 
     What it was made from must stand as well: later phases may read the partials, and a merge would ask for them.
     """
-    try:
-        card = read_card(run.merged(plan.phase))
-    except (OSError, ValueError):
+    card = standing_result(run, plan)
+    if card is None:
         return False
-    whole = card.complete and (card.lo, card.hi) == (0, plan.blocks)
     if plan.kind == "map":  # failed trials are units, too, so that a search may hold more than it planned
-        whole = whole and card.units == plan.units
-    if not whole or card.cfg != plan.config_sha256[:16] or card.inp != inputs:
-        return False
-    if plan.kind == "map":
-        return all(found.reason is None for found in scan_map(run, plan, inputs, depth))
+        return card.units == plan.units and all(found.reason is None for found in scan_map(run, plan, inputs, depth))
     trials = islice(scan_trials(run, plan, inputs, depth), card.units)  # a whole result holds the first so many
     return sum(found.reason is None for found in trials) == card.units
 

@@ -55,8 +55,8 @@ def progress_of(run: Run, plan: Plan, queue: QueueView, now: float | None = None
             measure_trials(progress, run, plan, inputs, attempts, launches, queue, now)
         else:
             measure_shards(progress, run, plan, inputs, attempts, launches, queue, now)
-        searched = plan.kind == "map" or missing.is_merged(run, plan, inputs, "card")
-        progress.merged = searched and result_stands(run, plan)
+        pull = plan.kind == "pull"
+        progress.merged = missing.is_merged(run, plan, inputs, "card") if pull else result_stands(run, plan)
         progress.rendered = progress.merged and run.merged(plan.phase).with_suffix(".done").is_file()
     else:
         progress.shards["missing"] = sum(lo < hi or plan.units is None for lo, hi in plan.shards)
