@@ -32,8 +32,9 @@ Reason = Literal[
     "conflict",
 ]
 MAX_DATASET_BYTES = 8 << 30
-CONFLICT = re.compile(r"^(s\d{6,}|t\d{6,})\.conflict-")
-TRIAL = re.compile(r"t(\d{6})\.h5")
+PARTIAL = re.compile(r"[st]\d{6,}\.h5")
+CONFLICT = re.compile(r"^([st]\d{6,})\.conflict-")
+TRIAL = re.compile(r"t(\d{6,})\.h5")
 
 
 @dataclass(frozen=True)

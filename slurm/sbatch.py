@@ -163,7 +163,13 @@ def array_script(site: Site, job: Job, map_file: Path, mem_mb: int) -> str:
 
 
 def merge_script(
-    site: Site, job: Job, rounds: int, gate: bool, throttle: int | None = None, max_cpu_hours: float | None = None
+    site: Site,
+    job: Job,
+    rounds: int,
+    gate: bool,
+    only: bool = False,
+    throttle: int | None = None,
+    max_cpu_hours: float | None = None,
 ) -> str:
     """Return the batch script of a phase's merge.
 
@@ -172,6 +178,7 @@ def merge_script(
         job: run, phase and resources.
         rounds: how often an incomplete merge may submit what is missing by itself.
         gate: whether later phases wait for this merge; then a failed figure does not stop them.
+        only: whether what it submits is of this phase only.
         throttle: most elements of an array at a time, in what the merge submits.
         max_cpu_hours: CPU hours of the run after which the merge submits nothing.
     """
@@ -185,6 +192,7 @@ def merge_script(
     ]
     values = surroundings(site, job, 1) | {
         "ROUNDS": str(number(rounds, 0, "--auto-resubmit")),
+        "ONLY": "yes" if only else "",
         "THROTTLE": "" if throttle is None else str(throttle),
         "MAX_CPU_HOURS": "" if max_cpu_hours is None else str(max_cpu_hours),
         "GATE": "yes" if gate else "no",

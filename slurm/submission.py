@@ -302,7 +302,15 @@ class Chain:
         gate = any(plan.phase in other.after for other in self._plans.values())
         script = self._fresh_script(f"{plan.phase}.merge")
         wishes = self._wishes
-        text = merge_script(self._site, self._job(plan), wishes.rounds, gate, wishes.throttle, wishes.max_cpu_hours)
+        text = merge_script(
+            self._site,
+            self._job(plan),
+            wishes.rounds,
+            gate,
+            only=wishes.phase is not None,
+            throttle=wishes.throttle,
+            max_cpu_hours=wishes.max_cpu_hours,
+        )
         dependency = [f"--dependency=afterany:{':'.join(behind)}"] if behind else []
         arguments = ["--parsable", *dependency, str(script)]
         try:

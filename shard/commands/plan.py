@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from ..plan import (
     write_plan,
 )
 from ..run import Plan, Run, valid_name
+from ..scan import PARTIAL
 from ..site import read_site
 from ..snapshot import package_folders
 from .base import run_command
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ..phases import Phase
 
 PROBE_SECONDS = 60
-PARTIAL = re.compile(r"[st]\d{6,}\.h5")
 
 
 def project_folder() -> Path:

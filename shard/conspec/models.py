@@ -5,7 +5,6 @@ They are in no digest and no result rests on them: where a file is gone, the tri
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ...jobs.conspec.analysis import best_of
 from ..partial import Card, build, read_arrays
 from ..publish import replace_file, valid_card
+from ..scan import TRIAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..context import Context
     from ..trials import FinishedTrial
-
-NAME = re.compile(r"t(\d{6,})\.h5")
 
 
 def best_number(finished: Sequence[FinishedTrial], direction: str) -> int | None:
@@ -68,7 +66,7 @@ class Models:
         best = best_number(finished, direction)
         decided = {trial.number for trial in finished} - {best}
         for path in self._folder.glob("t*.h5"):
-            match = NAME.fullmatch(path.name)
+            match = TRIAL.fullmatch(path.name)
             if match and int(match.group(1)) in decided:
                 with suppress(FileNotFoundError):
                     path.unlink()

@@ -99,7 +99,11 @@ def test_an_incomplete_merge_submits_under_the_wishes_of_its_own_submission(tmp_
     python.chmod(stat.S_IRWXU)
     surroundings = {"PATH": os.environ["PATH"], "QUINTET_PYTHON": str(python), "TMPDIR": str(tmp_path)}
     told = []
-    for wishes in (Wishes(rounds=2), Wishes(rounds=1, throttle=7, max_cpu_hours=0.5)):
+    for wishes in (
+        Wishes(rounds=2),
+        Wishes(rounds=1, throttle=7, max_cpu_hours=0.5),
+        Wishes(phase="simulate", rounds=1),
+    ):
         submit(run, desk, wishes, quiet)
         script = run.path / "slurm" / f"simulate.merge-{len(told) + 1}.sbatch"
         assert subprocess.run(["bash", script], env=surroundings, timeout=60).returncode == 3
@@ -108,4 +112,5 @@ def test_an_incomplete_merge_submits_under_the_wishes_of_its_own_submission(tmp_
     assert told == [
         f"-m quintet.slurm {run.path} --missing-only --auto-resubmit 1",
         f"-m quintet.slurm {run.path} --missing-only --auto-resubmit 0 --throttle 7 --max-cpu-hours 0.5",
+        f"-m quintet.slurm {run.path} --missing-only --auto-resubmit 0 --phase simulate",
     ]
