@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Steerings = Steering | Sequence[Steering | None] | None
 """One steering for all rows, one for each, or none."""
+LOGIT_ROWS = 128
+"""Positions whose logits over the vocabulary stand in memory at a time."""
 
 
 class Backend:
@@ -232,19 +234,24 @@ class Backend:
             wanted = [range(len(rows[i].ids) - 1, len(rows[i].ids) - 1 + len(answers[i])) for i in picked]
             lengths = [cuts[index] for index in picked] if cuts else None
             batch, hidden = self.opened(chosen, _picked(steering, picked), [0] * len(chosen), wanted, lengths)
-            start = 0
-            for place, index in enumerate(picked):
-                count = len(answers[index])
-                with torch.inference_mode():
-                    logits = self.engine.logits(hidden[start : start + count])
-                    table = torch.log_softmax(logits.double(), dim=-1)
-                    tokens = torch.tensor(list(answers[index]), device=table.device)
-                    result[index] = float(table.gather(1, tokens[:, None]).mean())
+            tokens = torch.tensor([token for index in picked for token in answers[index]], device=hidden.device)
+            with torch.inference_mode():
+                found = self.token_logprobs(hidden, tokens)
+            own = found.split([len(answers[index]) for index in picked])
+            for place, (index, mine) in enumerate(zip(picked, own, strict=True)):
+                result[index] = float(mine.mean())
                 if not np.isfinite(result[index]):
                     whose = f", {places[index]}" if places else ""
                     raise FloatingPointError(f"NaN in the logits of an answer: {_place(batch, place, index)}{whose}")
-                start += count
             yield
+
+    def token_logprobs(self, hidden: Any, tokens: Any) -> Any:
+        """Return the log-probability of each token after its hidden state, f8[tokens]."""
+        torch, parts = self.engine.torch, []
+        for states, wanted in zip(hidden.split(LOGIT_ROWS), tokens.split(LOGIT_ROWS), strict=True):
+            logits = self.engine.logits(states).double()
+            parts.append(logits.gather(1, wanted[:, None])[:, 0] - torch.logsumexp(logits, dim=-1))
+        return torch.cat(parts)
 
     def batches(self, rows: Sequence[Row]) -> list[list[int]]:
         """Return the numbers of the rows of each batch; rows of similar length stand together.

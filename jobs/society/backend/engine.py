@@ -1,7 +1,7 @@
 """The batched engine: a Llama forward pass over rows of different prompts, doses and lengths.
 
 All new tokens of a batch are packed into one matrix for the linear layers, so that no padding is computed; attention
-runs row by row for prompts and over the whole batch for single tokens. Numbers of rows are padded to at least 4 and
+runs row by row for prompts and over the whole batch for single tokens. Numbers of rows are padded to at least 16 and
 lengths of keys to multiples of 16: from there on, the rows of a matrix product and of attention come out with the same
 bits whatever the batch holds beside them (see `invariance.py`, which tests it on the machine at hand).
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 LENGTH_STEP = 16
-LEAST_ROWS = 4
+LEAST_ROWS = 16
 
 
 def padded(length: int) -> int:
