@@ -32,7 +32,18 @@ def test_prompts_have_the_recorded_ids(smollm2: Any) -> None:
     check = RECORDED["prompt_check"]
     assert smollm2.prompt(f"{check['stem']} What do you do?") == check["ids"]
     assert smollm2.sha256 == RECORDED["model"]["gguf_sha256"]
-    assert smollm2.invariance == "bitwise"
+
+
+def test_what_the_self_test_says_of_company_holds(smollm2: Any, smollm2_steering: Steering) -> None:
+    recorded, verbs = golden("greedy_steered")["rows"], ["help gladly", "argue loudly"]
+    rows = [Row(smollm2.prompt(f"{row['stem']} Really?"), row["coeffs"], 1) for row in recorded]
+    rows = (rows * 32)[:32]
+    together = smollm2.choose(rows, verbs, smollm2_steering).logprobs
+    for company in (1, 5, 15, 20):
+        found = smollm2.choose(rows[:company], verbs, smollm2_steering).logprobs
+        if smollm2.invariance == "bitwise":
+            assert np.array_equal(found, together[:company])
+        np.testing.assert_allclose(found, together[:company], atol=1e-4)
 
 
 @pytest.mark.parametrize("form", ["none", "labels", "description"])
