@@ -17,7 +17,7 @@ from ..steering import Steering
 from .embeddings import Embeddings
 from .engine import Batch, Prefix
 from .prefixes import PREFIX_LEAST, Prefixes, common_prefix
-from .rows import Choice, Generation, Row
+from .rows import Choice, Generation, Row, check_rows
 from .sampling import Sampling
 from .tokenizer import ChatTokenizer
 
@@ -259,21 +259,7 @@ class Backend:
         Raises:
             ValueError: a prompt is empty, holds unknown ids, or is too long for its limit.
         """
-        vocabulary = int(self.engine.architecture.vocabulary)
-        for number, row in enumerate(rows):
-            if len(row.ids) == 0:
-                raise ValueError(f"row {number}: the prompt is empty")
-            if not 0 <= min(row.ids) <= max(row.ids) < vocabulary:
-                raise ValueError(f"row {number}: ids: allowed are 0 to {vocabulary - 1}")
-            if not 0 <= row.steered <= len(row.ids):
-                raise ValueError(f"row {number}: steered: found {row.steered}; allowed is 0 to {len(row.ids)}")
-            if row.max_new_tokens < 0:
-                raise ValueError(f"row {number}: max_new_tokens: found {row.max_new_tokens}; allowed is at least 0")
-            if len(row.ids) > self.max_position - row.max_new_tokens:
-                raise ValueError(
-                    f"row {number}: the prompt has {len(row.ids)} tokens; at most "
-                    f"{self.max_position - row.max_new_tokens} leave room for {row.max_new_tokens} new ones"
-                )
+        check_rows(rows, int(self.engine.architecture.vocabulary), self.max_position)
         order = sorted(range(len(rows)), key=lambda index: (len(rows[index].ids), index))
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 

@@ -56,3 +56,21 @@ class Choice:
 
     logprobs: NDArray[np.float64]
     probabilities: NDArray[np.float64]
+
+
+def check_rows(rows: Sequence[Row], vocabulary: int, max_position: int) -> None:
+    """Raise ValueError for the first row that is empty, holds unknown ids, or is too long for its limit."""
+    for number, row in enumerate(rows):
+        if len(row.ids) == 0:
+            raise ValueError(f"row {number}: the prompt is empty")
+        if not 0 <= min(row.ids) <= max(row.ids) < vocabulary:
+            raise ValueError(f"row {number}: ids: allowed are 0 to {vocabulary - 1}")
+        if not 0 <= row.steered <= len(row.ids):
+            raise ValueError(f"row {number}: steered: found {row.steered}; allowed is 0 to {len(row.ids)}")
+        if row.max_new_tokens < 0:
+            raise ValueError(f"row {number}: max_new_tokens: found {row.max_new_tokens}; allowed is at least 0")
+        if len(row.ids) > max_position - row.max_new_tokens:
+            raise ValueError(
+                f"row {number}: the prompt has {len(row.ids)} tokens; at most "
+                f"{max_position - row.max_new_tokens} leave room for {row.max_new_tokens} new ones"
+            )
