@@ -93,7 +93,11 @@ def absent(more: Sequence[str] = ()) -> str | None:
     """Return why there can be no cluster here, None where there can; `more` names further programs."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     missing = [name for name in (*NEEDED, *more) if shutil.which(name, path=path) is None]
-    return f"not installed: {', '.join(missing)} (Debian: slurm-wlm munge)" if missing else None
+    return (
+        f"not installed: {', '.join(missing)} (Debian: slurm-wlm munge, for accounting slurmdbd mariadb-server)"
+        if missing
+        else None
+    )
 
 
 def free_ports(count: int) -> int:

@@ -13,7 +13,7 @@ from quintet.shard.run import Run
 from quintet.slurm.journal import Journal
 from quintet.slurm.submission import Wishes, submit
 
-from .cluster import FOR_ACCOUNTING, Cluster, absent, running_cluster
+from .cluster import Cluster, running_cluster
 from .planned import plan, planned, publish_shard
 
 pytestmark = pytest.mark.slurm
@@ -195,10 +195,7 @@ def test_more_shards_than_an_array_may_have_become_several_arrays(small_cluster:
 
 
 @pytest.fixture(scope="module")
-def limited_cluster(slurm_is_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    reason = absent(FOR_ACCOUNTING)
-    if reason is not None:
-        pytest.skip(f"accounting is {reason} slurmdbd mariadb-server")
+def limited_cluster(accounting_is_here: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running_cluster(tmp_path_factory.mktemp("limited"), max_submit=12) as cluster:
         yield cluster
 
