@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from .neural.run_settings import NeuralRun
-from .params import Params, Weights, with_discounts
+from .params import Params, Weights, given_discounts, set_discounts
 from .samples import PARAMETERS, Prior
 from .solver import DEFAULT_ROW_CHUNK
 
@@ -88,7 +88,7 @@ class Sweep(Section):
     eta_max: float = Field(2.0, gt=0.0, allow_inf_nan=False)
     xi_min: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="[1]")
     xi_max: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="[2; deactivation: 1]")
-    beta_r: float = Field(SWEEP_BETA_R, ge=0.0, allow_inf_nan=False, description="Exponent of the robot's power law.")
+    beta_r: float = Field(SWEEP_BETA_R, ge=0.0, description="Exponent of the robot's power law.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -215,18 +215,14 @@ class Config(Section):
 
     @model_serializer(mode="wrap")
     def _as_plans_hold_it(self, handler: Any, info: Any) -> Any:
-        values = handler(self)
+        values = given_discounts(handler(self))
         if info.mode != "json":
             return values
         return json_values({**values, "grid": None if self.grid is None else list(self.grid.items())})
 
-    @model_validator(mode="before")
-    @classmethod
-    def _discounts(cls, values: Any) -> Any:
-        return with_discounts(values)
-
     @model_validator(mode="after")
     def _of_one_mode(self) -> Self:
+        set_discounts(self)
         if self.slab is not None and self.mode != "slab":
             raise ValueError(f"slab: belongs to mode slab; mode is {self.mode}")
         if self.sweep is not None and self.mode != "sweep":
@@ -240,8 +236,6 @@ class Config(Section):
         takes_grid = self.mode in ("solve", "neural") or (self.sweep is not None and self.sweep.sampler == "grid")
         if self.grid is not None and not takes_grid:
             raise ValueError(f"grid: belongs to modes solve and neural, and to sampler grid; mode is {self.mode}")
-        if self.rollouts and self.keep_policies == "none" and self.mode == "solve":
-            raise ValueError("rollouts: need the policies; set keep_policies to robot or all, or rollouts to 0")
         if self.mode == "slab":
             self.slab = self.slab or Slab()
         if self.mode == "neural":
@@ -256,6 +250,8 @@ class Config(Section):
                 _ = problem_params(problem)
                 if self.mode == "neural":
                     _check_storage(problem)
+                if self.mode == "solve" and self.rollouts and problem["keep_policies"] == "none":
+                    raise ValueError("rollouts: need the policies; set keep_policies to robot or all, or rollouts to 0")
         return self
 
     def _check_sweep_grid(self, sweep: Sweep) -> None:
@@ -306,6 +302,8 @@ def _overridden(base: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
         if f"gamma_{who}" in chosen or f"rho_{who}" in chosen:
             kept.pop(f"gamma_{who}")
             kept.pop(f"rho_{who}")
+        if f"gamma_{who}" in chosen and f"rho_{who}" in chosen:
+            raise ValueError(f"gamma_{who} and rho_{who} exclude each other; give one (gamma = exp(-rho))")
     try:
         found = Problem(**{**kept, **chosen})
     except ValidationError as error:
@@ -320,7 +318,7 @@ def problem_params(problem: dict[str, Any]) -> Params:
         ValueError: a value out of range; one line.
     """
     try:
-        return Params(**{name: problem[name] for name in THEORY if name in problem})
+        return Params(**given_discounts({name: problem[name] for name in THEORY if name in problem}))
     except ValidationError as error:
         raise ValueError(_one_line(error)) from None
 

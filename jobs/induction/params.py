@@ -7,31 +7,36 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 Weights = Literal["uniform", "unit"] | tuple[Annotated[float, Field(ge=0.0, allow_inf_nan=False)], ...]
 
 
-def with_discounts(values: Any) -> Any:
-    """Return the values with gamma = exp(-rho) where a rho is given.
+def set_discounts(model: BaseModel) -> None:
+    """Set gamma = exp(-rho) where a rho is given.
 
     Raises:
-        ValueError: gamma and rho are both given and differ, or the discount would be 0.
+        ValueError: gamma and rho are both given, or the discount would be 0.
     """
-    if not isinstance(values, dict):
-        return values
-    values = dict(values)
     for who in ("h", "r"):
-        rho, gamma = values.get(f"rho_{who}"), values.get(f"gamma_{who}")
-        if isinstance(rho, bool) or not isinstance(rho, int | float) or not 0.0 <= rho < math.inf:
+        rho = getattr(model, f"rho_{who}")
+        if rho is None:
             continue
+        if f"gamma_{who}" in model.model_fields_set:
+            raise ValueError(f"gamma_{who} and rho_{who} exclude each other; give one (gamma = exp(-rho))")
         discount = math.exp(-rho)
         if discount == 0.0:
             raise ValueError(f"rho_{who} {rho} gives the discount 0; allowed are discounts in (0, 1]")
-        if gamma is not None and gamma != discount:
-            raise ValueError(f"gamma_{who} and rho_{who} exclude each other; give one (gamma = exp(-rho))")
-        values[f"gamma_{who}"] = discount
-    return values
+        vars(model)[f"gamma_{who}"] = discount  # not among the fields that are set
+
+
+def given_discounts(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values without a gamma that follows from its rho, as they can be given again."""
+    return {
+        name: value
+        for name, value in values.items()
+        if not (name.startswith("gamma_") and values.get(name.replace("gamma", "rho")) is not None)
+    }
 
 
 class Params(BaseModel):
@@ -75,13 +80,13 @@ class Params(BaseModel):
     rho_h: float | None = Field(None, ge=0.0, allow_inf_nan=False)
     rho_r: float | None = Field(None, ge=0.0, allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _discounts(cls, values: Any) -> Any:
-        return with_discounts(values)
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: Any) -> Any:
+        return given_discounts(handler(self))
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        set_discounts(self)
         if not isinstance(self.goal_weights, str):
             if not self.goal_weights:
                 raise ValueError("goal_weights is empty; one number per goal is needed")

@@ -53,7 +53,7 @@ class Prior(BaseModel):
     eta_max: float = Field(2.0, gt=0.0)
     xi_min: float = Field(1.0, gt=0.0)
     xi_max: float = Field(2.0, gt=0.0)
-    beta_r: float = Field(50.0, ge=0.0)
+    beta_r: float = Field(50.0, ge=0.0, allow_inf_nan=True)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def read_world(source: str | Path) -> tuple[dict[str, Any], str | None]:
 
     Raises:
         MissingWorldError: no such file.
-        WorldError: not YAML, or no mapping.
+        WorldError: neither JSON nor YAML, or no mapping.
     """
     if isinstance(source, str) and "\n" in source:
         text, label, stem = source, "text", None
@@ -67,13 +68,20 @@ def read_world(source: str | Path) -> tuple[dict[str, Any], str | None]:
         except (OSError, UnicodeDecodeError) as error:
             raise WorldError(f"world: file {str(source)!r} cannot be read: {error}") from None
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise WorldError(f"world: {label} is not YAML: {reason}") from None
+        found = json.loads(text)
+    except ValueError:
+        found = _yaml(text, label)
     if not isinstance(found, dict):
         raise WorldError(f"world: {label} holds {type(found).__name__}, not a mapping with the key 'map'")
     return found, stem
+
+
+def _yaml(text: str, label: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise WorldError(f"world: {label} is neither JSON nor YAML: {reason}") from None
 
 
 def check_keys(mapping: Mapping[str, Any], allow_unknown_keys: bool) -> None:
@@ -202,14 +210,18 @@ def parse_action_class(value: Any, has_switches: bool) -> str:
 
 
 def parse_stumble(value: Any) -> float:
-    """Return the probability of stumbling on unsteady ground.
+    """Return the probability of stumbling on unsteady ground; YAML reads 1e-5, which has no point, as text.
 
     Raises:
         WorldError: not a number in [0, 1].
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not 0 <= found <= 1:
         raise WorldError(f"world: key 'stumble_probability' is {value!r}; allowed are numbers from 0 to 1")
-    return float(value)
+    return found
 
 
 def canonical(mapping: Mapping[str, Any], rows: list[list[str]]) -> str:

@@ -87,7 +87,7 @@ COMMANDS = {
             **AGENTS,
             **WORLD_FLAGS,
             **{flag(name): name for name in ("optimistic", "human_aggregate", "goal_weights", "nu", "pi0")},
-            **{flag(name): name for name in ("power_floor", *MEMORY_KEYS)},
+            **{flag(name): name for name in ("power_floor", "terminal_Vr", *MEMORY_KEYS)},
         },
         defaults={"mode": "sweep"},
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,8 +125,8 @@ def theory_of(problem: dict[str, Any], is_trivial: bool) -> Params:
 def _thawed(source: str, humans: tuple[int, ...] | None, robots: tuple[int, ...] | None) -> World:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # planning has said it
-        return World.from_yaml(
-            source + "\n", human_agents=humans, robot_agents=robots, allow_unknown_keys=True, coverage_check=False
+        return World.from_dict(
+            json.loads(source), human_agents=humans, robot_agents=robots, allow_unknown_keys=True, coverage_check=False
         )
 
 

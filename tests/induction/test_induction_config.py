@@ -25,7 +25,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"problems": [{"zeta": 0}]}, "zeta: found 0"),
     ({"problems": [{"gamma_h": 0.9, "rho_h": 0.1}]}, "exclude each other"),
     ({"gamma_h": 0.9, "rho_h": 0.1}, "exclude each other"),
+    ({"gamma_h": 1.0, "rho_h": 0}, "exclude each other"),
+    ({"grid": {"gamma_h": [1.0], "rho_h": [0]}}, "exclude each other"),
     ({"keep_policies": "none"}, "rollouts: need the policies"),
+    ({"grid": {"keep_policies": ["none", "robot"]}}, "rollouts: need the policies"),
+    ({"problems": [{}, {"keep_policies": "none"}]}, "rollouts: need the policies"),
     ({"unknown": 1}, "unknown"),
 ]
 
@@ -58,6 +62,20 @@ def test_problems_and_grid_multiply_last_fastest() -> None:
 def test_a_resolved_config_resolves_to_itself(mode: Any) -> None:
     config = Config(mode=mode, rho_r=0.2)
     assert Config(**config.model_dump()) == config
+    assert Config(**config.model_dump(mode="json")) == config
+
+
+def test_rho_as_text_is_a_discount() -> None:
+    config = Config(rho_h="1e-1", grid={"rho_r": ("1e-2",)})  # type: ignore[arg-type]
+    (problem,) = config.resolved_problems()
+    assert config.gamma_h == problem_params(problem).gamma_h == math.exp(-0.1)
+    assert problem_params(problem).gamma_r == math.exp(-0.01)
+    assert Config(**config.model_dump(mode="json")) == config
+
+
+def test_a_sweep_takes_an_infinite_exponent() -> None:
+    config = Config(mode="sweep", sweep={"beta_r": math.inf})  # type: ignore[arg-type]
+    assert config.sweep is not None and config.sweep.prior.beta_r == math.inf
     assert Config(**config.model_dump(mode="json")) == config
 
 

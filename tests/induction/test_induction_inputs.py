@@ -9,8 +9,10 @@ import pytest
 import yaml
 from quintet.shard.commands.base import run_command
 from quintet.shard.commands.plan import command
+from quintet.shard.context import Context
 from quintet.shard.errors import QuintetError
 from quintet.shard.induction import from_flags
+from quintet.shard.induction.worlds import thawed
 
 WORLD: dict[str, Any] = {
     "name": "room",
@@ -120,6 +122,17 @@ def test_a_key_wider_than_four_words_is_refused(tmp_path: Path, capsys: pytest.C
     world = {**WORLD, "map": rows}
     (tmp_path / "world.yaml").write_text(yaml.safe_dump(world))
     refused(tmp_path, capsys, {"inputs": {"world": "world.yaml"}}, "at most 4 words")
+
+
+def test_a_plan_keeps_small_numbers_and_every_character_of_a_world(tmp_path: Path) -> None:
+    from .runs import planned
+
+    world = {**WORLD, "name": "yard \N{EARTH GLOBE EUROPE-AFRICA}", "stumble_probability": 0.00001}
+    (tmp_path / "world.yaml").write_text(yaml.safe_dump(world))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"study": "induction", "inputs": {"world": "world.yaml"}}))
+    run = planned(tmp_path / "run", tmp_path / "config.yaml")
+    (frozen,) = Context.of(run, "build").config.worlds
+    assert (thawed(frozen).name, thawed(frozen).stumble) == (world["name"], 1e-5)
 
 
 def test_unknown_keys_and_uncovered_cells_are_allowed_where_asked(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from quintet.jobs.induction import Params, World, WorldError, build, solve
 from quintet.jobs.induction.world import TRIVIAL
@@ -50,6 +52,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"action_class": "MinimalActions"}, "not supported: the study needs a 'still' action 0"),
     ({"action_class": "Actions"}, "SmallActions or ObjectActions"),
     ({"stumble_probability": 1.5}, "'stumble_probability' is 1.5"),
+    ({"stumble_probability": "often"}, "'stumble_probability' is 'often'"),
+    ({"stumble_probability": True}, "'stumble_probability' is True"),
 ]
 
 
@@ -66,7 +70,7 @@ def test_world_without_map_or_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         World.from_yaml(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("map: [1, 2\n")
-    with pytest.raises(WorldError, match=r"bad\.yaml is not YAML"):
+    with pytest.raises(WorldError, match=r"bad\.yaml is neither JSON nor YAML"):
         World.from_yaml(tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(WorldError, match="not a mapping"):
@@ -127,6 +131,17 @@ def test_all_forms_of_map_goals_and_text(tmp_path: Path) -> None:
     assert [direction for *_, direction in stem.agents] == [2, 0]
 
 
+@pytest.mark.parametrize("indent", [None, 1, "\t"])
+def test_json_keeps_small_numbers_and_every_character(indent: Any) -> None:
+    mapping = {"map": MAP, "stumble_probability": 1e-5, "name": "yard \N{EARTH GLOBE EUROPE-AFRICA}"}
+    found = World.from_yaml(json.dumps(mapping, indent=indent) + "\n")
+    assert (found.stumble, found.name) == (1e-5, mapping["name"])
+
+
+def test_yaml_may_write_a_number_without_a_point() -> None:
+    assert World.from_yaml("map: ['Ay .. Ae']\nstumble_probability: 1e-5\n").stumble == 1e-5
+
+
 def test_a_world_without_goals_has_every_free_cell_with_unit_weights() -> None:
     found = World.from_dict({"map": ["Ay Ro ..", ".. We Ae"]})
     assert found.goals.tolist() == [[0, 0, 0, 0], [0, 1, 0, 1], [2, 0, 2, 0], [2, 1, 2, 1]]
@@ -165,6 +180,8 @@ def test_a_human_without_power_is_named() -> None:
 
 BAD_PARAMS: list[tuple[dict[str, Any], str]] = [
     ({"gamma_h": 0.9, "rho_h": 0.1}, "exclude each other"),
+    ({"gamma_h": 1.0, "rho_h": 0}, "exclude each other"),
+    ({"rho_r": 800}, "the discount 0"),
     ({"gamma_r": 0.0}, "gamma_r"),
     ({"gamma_h": 1.1}, "gamma_h"),
     ({"rho_r": -0.1}, "rho_r"),
@@ -202,8 +219,9 @@ def test_parameters_are_checked_against_the_world() -> None:
 
 
 def test_rho_is_a_discount() -> None:
-    import math
-
     found = Params(rho_h=0.1, rho_r=0.0)
     assert (found.gamma_h, found.gamma_r) == (math.exp(-0.1), 1.0)
     assert Params(**found.model_dump()) == found
+    for rho in ("0.1", np.float32(0.1), np.float64(0.1), 1, np.int64(1)):
+        given: Any = rho
+        assert Params(rho_h=given).gamma_h == math.exp(-float(rho))
