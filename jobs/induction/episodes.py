@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .expansion import Keys
 from .graph import StateGraph, attained_goals
 from .kernel.backward import Rows
-from .levels import Values, backward, entering_tables, model_of, terminal_tables
+from .levels import Values, backward, entering_tables, model_at, model_of, terminal_tables
 from .packing import AGENT_FIELDS, State
 from .params import Params
 from .solution import Solution
@@ -87,7 +87,7 @@ def state_values(graph: StateGraph, solution: Solution, t: int, row: int) -> Val
         low, high = int(places[0]), int(places[-1]) + 1
         Vm, Ve, Vr = (solution.level_rows(name, t + 1, low, high)[places - low] for name in ("Vm", "Ve", "Vr"))
         following = entering_tables(Vm, Ve, Vr, cells, graph.attained, solution.params)
-    model = model_of(graph.world, solution.params)
+    model = model_at(model_of(graph.world, solution.params), solution.max_steps - t)
     return backward(model, rows, following, graph.human_cell[row : row + 1], graph.attained, keeps_pi_h=True)
 
 

@@ -7,6 +7,7 @@ These functions hold no state. Whoever calls them decides which rows are compute
 from __future__ import annotations
 
 import itertools
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -92,6 +93,12 @@ def model_of(world: World, params: Params) -> Model:
     )
 
 
+def model_at(model: Model, steps_to_go: int) -> Model:
+    """Return the theory at a level: with one step to go all Q_r are equal but for rounding, so pi_r is uniform."""
+    is_last = steps_to_go == 1 and model.beta_r == math.inf
+    return model._replace(beta_r=0.0) if is_last else model
+
+
 def empty_values(model: Model, n: int, keeps_pi_h: bool) -> Values:
     """Return arrays for n rows, not filled."""
     n_humans, n_goals, n_actions = model.n_humans, model.n_goals, model.n_actions
@@ -156,7 +163,7 @@ def backward(
     """Return values and policies of n rows from the values of their successors.
 
     Args:
-        model: from `model_of`.
+        model: from `model_of`, at the rows' level (`model_at`).
         rows: transitions into places of `following`.
         following: what entering each successor is worth; the arrays must be C-contiguous and writable (a memory map
             in mode "c").

@@ -142,8 +142,10 @@ class _Level:
         mass = [sum(w * row[a] for w, row in zip(self.weights, pi, strict=True)) for a in range(self.world.n_actions)]
         return [m / sum(mass) if sum(mass) > 0.0 else 1.0 / len(mass) for m in mass]
 
-    def robot_policy(self, q: list[float]) -> list[float]:
-        """pi_r from Q_r."""
+    def robot_policy(self, q: list[float], is_last: bool) -> list[float]:
+        """pi_r from Q_r; with one step to go all Q_r are equal but for rounding."""
+        if is_last and self.params.beta_r == math.inf:
+            return [1.0 / len(q)] * len(q)
         if self.params.beta_r == math.inf:
             return _softmax(q, math.inf)
         return _softmax([-self.params.beta_r * math.log(-value) for value in q], 1.0)
@@ -192,7 +194,7 @@ class _Level:
         for robots in self.robot_joint:
             means = [expect(self.profile(humans, robots), robot_value) for humans in self.human_joint]
             Qr.append(params.gamma_r * sum(p * mean for p, mean in zip(chance, means, strict=True)))
-        pi_r = self.robot_policy(Qr)
+        pi_r = self.robot_policy(Qr, following is None)
         Ve = np.zeros((n_humans, n_goals))
         for h, g in itertools.product(range(n_humans), range(n_goals)):
             by_action = dict.fromkeys(actions, 0.0)

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .graph import StateGraph
-from .levels import PowerlessError, Tables, Values, backward, empty_values, entering_tables, model_of, terminal_tables
+from .levels import (
+    PowerlessError,
+    Tables,
+    Values,
+    backward,
+    empty_values,
+    entering_tables,
+    model_at,
+    model_of,
+    terminal_tables,
+)
 from .params import Params
 from .solution import AT_ROOT, KEPT, Solution, StoredLevels, level_name
 from .transitions import Store
@@ -146,7 +156,7 @@ class Solver:
         values = self._targets(first, n)
         try:
             backward(
-                self._model,
+                model_at(self._model, self.horizon - self.level),
                 rows,
                 self._following,
                 cells,

@@ -22,6 +22,7 @@ from ...jobs.induction.levels import (
     backward,
     empty_values,
     entering_tables,
+    model_at,
     model_of,
     terminal_tables,
 )
@@ -336,11 +337,11 @@ class SlabWork:
         return self.following(int(self._number))
 
     def rows_of(
-        self, start: int, stop: int, table: tuple[Tables, NDArray[np.float64]]
+        self, t: int, start: int, stop: int, table: tuple[Tables, NDArray[np.float64]]
     ) -> tuple[Values, NDArray[np.float64]]:
-        """Return values, and chain values, of rows of a level from what the next one is worth."""
+        """Return values, and chain values, of rows of level t from what the next one is worth."""
         following, chain = table
-        humans = len(self._world.humans)
+        humans, model = len(self._world.humans), model_at(self.model, self._config.worlds[0].max_steps - t)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             values = empty_values(self.model, stop - start, self._case.settings["keep_policies"] == "all")
@@ -350,7 +351,7 @@ class SlabWork:
             cells = self.facts["human_cell"][first : first + len(rows.succ)]
             part = Values(*(array[span] if len(array) else array for array in values))
             try:
-                backward(self.model, rows, following, cells, self.attained, into=part)
+                backward(model, rows, following, cells, self.attained, into=part)
             except PowerlessError as error:
                 raise self._powerless(first + int(error.args[1]), int(error.args[2])) from None
             freed = self.facts["freed"][first : first + len(rows.succ)]
@@ -392,7 +393,7 @@ class SlabWork:
         return row
 
     def _back(self, units: range) -> dict[str, Any]:
-        values, chain = self.rows_of(units.start, units.stop, self._table)
+        values, chain = self.rows_of(int(self._number), units.start, units.stop, self._table)
         humans, kept = len(self._world.humans), self.rounded(values)._asdict()
         kept |= {"first": chain[:, : humans + 2], "disabled": chain[:, humans + 2 :]}
         payload = {
@@ -424,7 +425,7 @@ class HeadTask:
         work, t = self._work, self._level
         table = self._table or work.following(t)
         n = work.sizes[t]
-        values, chain = work.rows_of(0, n, table)
+        values, chain = work.rows_of(t, 0, n, table)
         stored = work.rounded(values)
         self._kept |= {f"rows/level/{t:04d}/{name}": array for name, array in stored._asdict().items()}
         self._roots.append(work.root_row(values, chain))

@@ -14,7 +14,7 @@ from quintet.shard.errors import Exit, QuintetError
 from quintet.shard.induction.slab_keys import joined, places, without
 
 from .golden_files import golden_world
-from .runs import CONFIGS, complete, compute, merge, planned
+from .runs import complete, compute, merge, planned
 
 CASES = {
     "asymmetric_freeing_11x6": (5, 60, 2),
@@ -24,9 +24,9 @@ CASES = {
 }
 
 
-def assert_bits(solved: Solved, world: World, horizon: int) -> None:
+def assert_bits(solved: Solved, world: World, horizon: int, params: Params | None = None) -> None:
     graph = build(world, horizon)
-    expected = solve(graph, Params())
+    expected = solve(graph, params or Params())
     assert solved.level_sizes == graph.level_sizes
     np.testing.assert_array_equal(solved.graph.keys, graph.keys)
     for name, array in expected.root_by_horizon.items():
@@ -62,11 +62,11 @@ def test_shards_and_their_order_change_no_bit_of_a_slab_run(tmp_path: Path) -> N
 
 
 def test_a_horizon_of_head_levels_has_no_phase_for_each(tmp_path: Path) -> None:
-    run = planned(tmp_path / "run", "slab", "inputs.world=trivial", "max_steps=2")
+    run = planned(tmp_path / "run", "slab", "inputs.world=g_unsteady_pair", "max_steps=2", "beta_r=.inf")
     assert run.phases() == ("expand-00", "expand-01", "resolve", "back-head")
     complete(run)
     (solved,) = solved_problems(Context.of(run, "back-head"))
-    assert_bits(solved, World.from_yaml(CONFIGS / "worlds" / "trivial.yaml"), 2)
+    assert_bits(solved, golden_world("g_unsteady_pair"), 2, Params(beta_r=np.inf))
 
 
 def test_too_many_states_stop_the_merge_with_65(tmp_path: Path) -> None:

@@ -108,6 +108,23 @@ def test_values_and_policies_are_in_range(name: str) -> None:
     np.testing.assert_allclose(freed_first(graph, found).sum(axis=1), 1.0, rtol=0, atol=1e-12)
 
 
+def test_the_last_policy_of_an_unerring_robot_is_uniform() -> None:
+    stumbling = World.from_dict(
+        {
+            "map": ["Un Un Un", ".. Ae Ay", "Un Ay .."],
+            "stumble_probability": 0.3,
+            "orientations": [3, 3, 2],
+        }
+    )
+    graph, params = build(stumbling, 2), Params(beta_r=math.inf)
+    found = solve(graph, params)
+    assert len(np.unique(found.Qr[1])) > 1
+    np.testing.assert_array_equal(found.pi_r[1], 0.25)
+    np.testing.assert_array_equal(reference.solve(reference.build(stumbling, 2), params).pi_r[1], 0.25)
+    for row in range(graph.level_sizes[1]):
+        np.testing.assert_array_equal(state_values(graph, found, 1, row).pi_r, 0.25)
+
+
 def test_level_rows_stay_within_the_next_level() -> None:
     graph = build(golden_world("g_kill_pause"), 4)
     for t in range(4):

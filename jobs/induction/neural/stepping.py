@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from .. import expansion
 from ..graph import attained_goals
 from ..kernel.backward import Model, Rows
-from ..levels import PowerlessError, Tables, Values, backward, empty_values, entering_tables, model_of, terminal_tables
+from ..levels import (
+    PowerlessError,
+    Tables,
+    Values,
+    backward,
+    empty_values,
+    entering_tables,
+    model_at,
+    model_of,
+    terminal_tables,
+)
 from ..packing import State
 from ..params import Params
 from ..world import World
@@ -83,7 +93,8 @@ class Steps:
         """
         cells = human_cells(self.world, keys)
         try:
-            return backward(self.model, rows, following, cells, self.attained, keeps_pi_h=keeps_pi_h, into=into)
+            model = model_at(self.model, self.max_steps - t)
+            return backward(model, rows, following, cells, self.attained, keeps_pi_h=keeps_pi_h, into=into)
         except PowerlessError as error:
             raise powerless(self.world, t, keys[error.args[1]], error.args[2]) from None
 
