@@ -250,16 +250,16 @@ def _spot_table(problem: FittedProblem) -> str:
     for check in problem.all:
         for k, n in spots:
             mine = check.spot["k"] == k
-            missing = int(np.isnan(check.spot["Ve_mean"][mine]).sum())
+            made = int(np.isfinite(check.spot["Ve_mean"][mine]).sum())
             states = check.spot["n_states"][mine]
             rows.append(
                 (
                     check.name,
                     k,
-                    f"{n - missing} of {n}",
-                    f"{int(states.max()):,}",
+                    f"{made} of {n}",
+                    f"{int(states.max(initial=0)):,}",
                     *(number(mean_of(check.spot[name][mine])) for name in (*SPOT_COLUMN.values(), "tv_pi_r")),
-                    number(float(np.nanmax(check.spot["Ve_max"][mine]))) if missing < n else "",
+                    number(float(np.nanmax(check.spot["Ve_max"][mine]))) if made else "",
                 )
             )
     header = (

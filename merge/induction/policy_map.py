@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,25 +36,27 @@ PolicyRow = tuple[int, int, int, NDArray[np.float64]]
 def policy_rows(solved: Solved) -> tuple[int, list[PolicyRow]]:
     """Return the level, and (x, y, direction, action probabilities of the first robot) of what is reached.
 
-    The level is half-way to the horizon, where there is still time to free somebody; -1 where there is no robot or no
-    policy.
+    The level is the first that holds all of them; -1 where there is no robot or no policy.
     """
     world, graph = solved.case.world, solved.graph
     if not world.robots or solved.case.settings["keep_policies"] == "none":
         return -1, []
     _, agents, mobiles, mutables = world.initial_state
-    robot, level = world.robots[0], solved.case.max_steps // 2
-    found = []
+    robot, last = world.robots[0], solved.case.max_steps - 1
+    reached = {}
     for x, y in world.packing.positions():
         for direction in range(4):
             moved = list(agents)
             moved[robot] = (x, y, direction, *agents[robot][3:])
             try:
-                row = graph.row((level, tuple(moved), mobiles, mutables))
+                reached[x, y, direction] = graph.row((last, tuple(moved), mobiles, mutables))
             except KeyError:
                 continue
-            pi_r = solved.solution.level_rows("pi_r", level, row, row + 1)[0]
-            found.append((x, y, direction, pi_r.reshape(world.n_actions, -1).sum(axis=1)))
+    level = bisect.bisect_right(graph.level_sizes, max(reached.values()))
+    found = []
+    for place, row in reached.items():
+        pi_r = solved.solution.level_rows("pi_r", level, row, row + 1)[0]
+        found.append((*place, pi_r.reshape(world.n_actions, -1).sum(axis=1)))
     return level, found
 
 

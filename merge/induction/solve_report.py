@@ -13,7 +13,7 @@ from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
 from .cost_figures import CLAIMED_STATES, REFERENCE_WORLD
 from .freed_figures import outcome_labels, possible, proxy
-from .policy_map import ACTION_NAMES
+from .policy_map import ACTION_NAMES, policy_rows
 
 if TYPE_CHECKING:
     from .solved import Solved
@@ -174,7 +174,7 @@ def _problem(solved: Solved, figures: Mapping[str, SavedFigure], film: Path | No
     parts += [_compared(solved, h, names[h]) for h in humans]
     if film is not None:
         parts.append(f"Episodes played with these policies: `figures/rollouts/{film.name}` of the run.")
-    name, level = solved.name, solved.case.max_steps // 2
+    name, level = solved.name, policy_rows(solved)[0]
     dashed = (
         " Dashed: the probability that the robot's first action is to turn right, which has been reported in its place "
         "and is something else."
@@ -187,9 +187,9 @@ def _problem(solved: Solved, figures: Mapping[str, SavedFigure], film: Path | No
             f"achieved with this robot, and the difference.{boxes}"
             for h in humans
         },
-        f"policy_map{name}": f"Half-way to the horizon, with {solved.case.max_steps - level} steps to go: the robot's "
-        f"most probable action from every cell that it can have reached in {level} steps, in every direction (the "
-        "sector's side), while everybody else is at the initial place; faint is undecided.",
+        f"policy_map{name}": f"With {solved.case.max_steps - level} steps to go: the robot's most probable action from "
+        "every cell that it can reach, in every direction (the sector's side), while everybody else is at the initial "
+        f"place; faint is undecided. Level {level} is the first that holds them all.",
     }
     heading = solved.case.label if not name else f"Problem {solved.case.number}: {solved.case.label}"
     return Section(heading, "\n\n".join(parts), shown(figures, captions))

@@ -72,7 +72,7 @@ def test_the_summary_and_the_table_say_what_the_root_says(dropped_in: Path) -> N
     assert summary["level_sizes"] == solved.level_sizes
     assert summary["memory"]["keys"]["predicted"] > 0
     level, rows = policy_rows(solved)
-    assert level == 3 // 2 and all(abs(policy.sum() - 1.0) < 1e-12 for *_, policy in rows)
+    assert level == 2 and all(abs(policy.sum() - 1.0) < 1e-12 for *_, policy in rows)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,15 @@ def test_a_wrong_flag_is_named(house: House, tmp_path: Path, flags: tuple[str, .
 
 
 def test_the_sweep_command_takes_the_flags_of_old(house: House, tmp_path: Path) -> None:
-    flags = ("--n_samples", 12, "--max_steps_min", 3, "--max_steps_max", 4, "--xi_max", 1.5, "--beta_r", 20)
-    more = ("--beta_h_min", 2, "--gamma-h-max", 0.9, "--n-workers", 1, "--submit", "--output-dir", tmp_path / "run")
-    house("study", "induction", "sweep", *flags, *more, code=None)  # submitted nowhere: planned is enough
-    sweep = json.loads((tmp_path / "run" / "plan" / "run.json").read_text())["config"]["sweep"]
+    flags = ("--n_samples", 12, "--max_steps_min", 3, "--max_steps_max", 4, "--xi_max", 1.5, "--beta_r", "inf")
+    more = ("--beta_h_min", 2, "--gamma-h-max", 0.9, "--terminal_Vr", -0.5, "--n-workers", 1, "--submit")
+    house(
+        "study", "induction", "sweep", *flags, *more, "--output-dir", tmp_path / "run", code=None
+    )  # submitted nowhere: planned is enough
+    config = json.loads((tmp_path / "run" / "plan" / "run.json").read_text())["config"]
+    sweep = config["sweep"]
     found = [sweep[name] for name in ("n_samples", "max_steps_max", "xi_max", "beta_r", "beta_h_min", "gamma_h_max")]
-    assert found == [12, 4, 1.5, 20.0, 2.0, 0.9]
+    assert found == [12, 4, 1.5, "inf", 2.0, 0.9] and config["terminal_Vr"] == -0.5
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,14 @@ def test_without_truth_the_sentence_says_so_and_gives_the_estimates(tmp_path: Pa
         assert draw().axes
 
 
+def test_only_spot_checks_that_were_made_are_counted(small: Run) -> None:
+    problem = problem_of(small)
+    fewer = [replace(check, spot={name: rows[:2] for name, rows in check.spot.items()}) for check in problem.checks]
+    assert "3 of 3" in page(problem)
+    found = page(replace(problem, checks=fewer))
+    assert "2 of 3" in found and "3 of 3" not in found
+
+
 def test_every_figure_is_drawn(small: Run, tmp_path: Path) -> None:
     problem = problem_of(small)
     level, policy = fitted_policy(problem)
