@@ -6,6 +6,7 @@ the weights of the last fit, dispersion 1. Linear: ordinary least squares.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .world_file import ACTION_SETS
+
 PREDICTORS = ("max_steps", "beta_h", "gamma_h", "gamma_r", "zeta", "eta", "xi")
 INTERACTIONS = (("beta_h", "gamma_h"), ("gamma_r", "gamma_h"), ("zeta", "xi"), ("max_steps", "beta_h"))
-SHARES = ("p_left", "pi_r_ratio", "Q_r_ratio", "X_h_ratio", "p_first_h1", "p_first_h2", "p_first_neither")
+SHARES = (
+    "p_left",
+    "pi_r_ratio",
+    "Q_r_ratio",
+    "X_h_ratio",
+    "p_first_h1",
+    "p_first_h2",
+    "p_first_neither",
+    "p_disabled_pause",
+    "p_disabled_kill",
+)
 LOGARITHMS = ("neg_log2_negV_r", "log2_X_h1", "log2_X_h2", "log2_X_h_diff")
 LOWEST_SHARE, HIGHEST_SHARE = 0.001, 0.999
 FEWEST_ROWS = 10
@@ -77,8 +90,33 @@ def significance(p: float) -> str:
     return next((mark for level, mark in MARKS if p < level), "")
 
 
+def turns(columns: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:
+    """Return the first robot's pi_r or Q_r of turning left and right, f8 [n, 2]; None without a robot.
+
+    pi_r is summed over what other robots do, who are the faster digits of a joint action; Q_r, which is that of joint
+    actions, is None where there are several robots.
+    """
+    values = np.asarray(columns[name], np.float64)
+    n, joint = values.shape
+    is_power = {a: joint > 1 and a ** round(math.log(joint, a)) == joint for a in ACTION_SETS.values()}
+    n_actions = next((a for a, holds in is_power.items() if holds), None)
+    if n_actions is None or (name == "Q_r" and joint > n_actions):
+        return None
+    return values.reshape(n, n_actions, joint // n_actions).sum(axis=2)[:, [TURN_LEFT, TURN_RIGHT]]
+
+
 def outcome_values(columns: Mapping[str, NDArray[Any]], outcome: str) -> NDArray[np.float64]:
-    """Return an outcome of every row, f8 [n]; shares are clipped to [0.001, 0.999].
+    """Return an outcome of every row as the models take it, f8 [n]: shares are clipped to [0.001, 0.999].
+
+    Raises:
+        ValueError: as `raw_values`.
+    """
+    values = raw_values(columns, outcome)
+    return np.clip(values, LOWEST_SHARE, HIGHEST_SHARE) if outcome in SHARES else values
+
+
+def raw_values(columns: Mapping[str, NDArray[Any]], outcome: str) -> NDArray[np.float64]:
+    """Return an outcome of every row, f8 [n].
 
     Raises:
         ValueError: no such outcome, or not for so many humans or robots' actions.
@@ -86,10 +124,9 @@ def outcome_values(columns: Mapping[str, NDArray[Any]], outcome: str) -> NDArray
     if outcome not in SHARES + LOGARITHMS:
         raise ValueError(f"outcome is {outcome!r}; allowed are {', '.join(SHARES + LOGARITHMS)}")
     try:
-        values = np.asarray(_outcome(columns, outcome), np.float64)
+        return np.asarray(_outcome(columns, outcome), np.float64)
     except (KeyError, IndexError):
         raise ValueError(f"outcome {outcome!r} cannot be had from the columns {', '.join(columns)}") from None
-    return np.clip(values, LOWEST_SHARE, HIGHEST_SHARE) if outcome in SHARES else values
 
 
 def _outcome(columns: Mapping[str, NDArray[Any]], outcome: str) -> Any:
@@ -98,10 +135,15 @@ def _outcome(columns: Mapping[str, NDArray[Any]], outcome: str) -> Any:
     if outcome == "neg_log2_negV_r":
         return -np.log2(-np.asarray(columns["V_r"], np.float64))
     if outcome in ("pi_r_ratio", "Q_r_ratio"):
-        values = np.abs(np.asarray(columns[outcome.removesuffix("_ratio")], np.float64))
-        return values[:, TURN_LEFT] / (values[:, TURN_LEFT] + values[:, TURN_RIGHT])
+        found = turns(columns, outcome.removesuffix("_ratio"))
+        if found is None:
+            raise KeyError(outcome)
+        values = np.abs(found)
+        return values[:, 0] / (values[:, 0] + values[:, 1])
     if outcome.startswith("p_first_"):
         return np.asarray(columns["p_first"])[:, {"h1": 0, "h2": 1, "neither": -1}[outcome.removeprefix("p_first_")]]
+    if outcome.startswith("p_disabled_"):
+        return np.asarray(columns["p_disabled"])[:, {"pause": 0, "kill": 1}[outcome.removeprefix("p_disabled_")]]
     powers = np.asarray(columns["X_h"], np.float64)
     first, second = powers[:, 0], powers[:, 1] if outcome != "log2_X_h1" else powers[:, 0]
     return {
@@ -137,8 +179,8 @@ def regress(
 
     Args:
         columns: as `sweep` returns them; rows with a value that is not finite are left out.
-        outcome: p_left, pi_r_ratio, Q_r_ratio, X_h_ratio, p_first_... (logit); neg_log2_negV_r, log2_X_h1, log2_X_h2,
-            log2_X_h_diff (linear).
+        outcome: p_left, pi_r_ratio, Q_r_ratio, X_h_ratio, p_first_..., p_disabled_... (logit); neg_log2_negV_r,
+            log2_X_h1, log2_X_h2, log2_X_h_diff (linear).
         predictors: columns to explain it by; those without variance are left out.
         interactions: also the products beta_h gamma_h, gamma_r gamma_h, zeta xi, max_steps beta_h.
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...jobs.induction.regression import SHARES, Regression, lowess, outcome_values, significance
+from ...jobs.induction.regression import SHARES, Regression, significance
 from ..style import MUTED, figure, say_empty
 from .freed_figures import draw_outcomes, outcome_colours, outcome_labels, possible
+from .sweep_pairs import thinned
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .sweep_results import Swept
 
 RED, GREY, POINTS = "#C62828", "#8A8A8A", "#3B6FB6"
-BINS, MOST_POINTS = 20, 1000
+BINS = 20
 SHORT = {
     "max_steps": "T",
     "beta_h": r"$\beta_h$",
@@ -34,6 +33,8 @@ SHORT = {
     "p_first_h1": "P({0} first)",
     "p_first_h2": "P({1} first)",
     "p_first_neither": "P(nobody)",
+    "p_disabled_pause": "P(pause disabled)",
+    "p_disabled_kill": "P(kill disabled)",
     "neg_log2_negV_r": r"$-\log_2(-V_r)$",
     "log2_X_h1": r"$\log_2 X_h$, {0}",
     "log2_X_h2": r"$\log_2 X_h$, {1}",
@@ -55,7 +56,7 @@ def too_few(drawn: Figure) -> Figure:
 
 def draw_coefficients(swept: Swept) -> Figure:
     """Draw univariate effects of one standard deviation with 95 % intervals: red significant, grey not."""
-    outcomes = [name for name in swept.outcomes if name in SHARES]
+    outcomes = [name for name in swept.drawn_outcomes if name in SHARES]
     drawn = figure(4.0 + 3.6 * min(len(outcomes), 4), 1.6 + 3.3 * -(-max(len(outcomes), 1) // 4))
     if not outcomes or not swept.predictors:
         return too_few(drawn)
@@ -90,21 +91,14 @@ def _draw_effect(axes: Axes, place: int, model: Regression, spread: float, *, is
     axes.errorbar([coef], [place], xerr=[1.96 * se], fmt="o", color=colour, capsize=3, ms=5)
 
 
-def draw_scatter(swept: Swept) -> Figure:
-    """Draw p_left against each predictor with the fitted univariate curve, and its histogram."""
-    return _scatter(swept, "p_left") if "p_left" in swept.outcomes else too_few(figure(8, 4))
-
-
-def draw_first_scatter(swept: Swept) -> Figure:
-    """Draw the probability that the first human is freed first against each predictor with the univariate curve."""
-    return _scatter(swept, "p_first_h1") if "p_first_h1" in swept.outcomes else too_few(figure(8, 4))
-
-
-def _scatter(swept: Swept, outcome: str) -> Figure:
+def draw_scatter(swept: Swept, outcome: str) -> Figure:
+    """Draw a share against each predictor with the fitted univariate curve, and its histogram."""
+    if outcome not in swept.outcomes:
+        return too_few(figure(8, 4))
     drawn = figure(15, 7.2)
     panels = drawn.subplots(2, 4)
     drawn.suptitle(f"{short(swept, outcome)} against the parameters")
-    y, rows = outcome_values(swept.columns, outcome), _thinned(swept.n)
+    y, rows = swept.values(outcome), thinned(swept.n)
     for axes, predictor in zip(panels.flat, swept.predictors, strict=False):
         x = swept.columns[predictor].astype(np.float64)
         axes.scatter(x[rows], y[rows], s=8 if swept.n > 300 else 22, color=POINTS, alpha=0.35, lw=0)
@@ -127,54 +121,30 @@ def _scatter(swept: Swept, outcome: str) -> Figure:
     return drawn
 
 
-def _thinned(n: int) -> NDArray[np.int64]:
-    """Which of n points are drawn: all, or evenly spaced ones."""
-    return np.unique(np.linspace(0, n - 1, min(n, MOST_POINTS)).astype(np.int64))
-
-
-def _correlation(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-    from scipy.stats import pearsonr
-
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return
-    found = pearsonr(x, y)
-    label = f"{found.statistic:+.2f}{significance(float(found.pvalue))}"
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.6}
-    axes.text(0.04, 0.96, label, transform=axes.transAxes, ha="left", va="top", fontsize=8, bbox=box, zorder=6)
-
-
-def _panel(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-    rows = _thinned(len(x))
-    axes.scatter(x[rows], y[rows], s=3 if len(x) > 300 else 9, color=POINTS, alpha=0.3, lw=0, rasterized=True)
-    if np.ptp(x) > 0 and len(rows) >= 10:
-        with np.errstate(invalid="ignore", divide="ignore"):  # where all near rows have one value
-            at, fitted = lowess(x[rows], y[rows])
-        axes.plot(at, fitted, color=RED, lw=1.5)
-    _correlation(axes, x, y)
+def _panel(axes: Axes, swept: Swept, x_name: str, y_name: str) -> None:
+    x, y, found = swept.values(x_name), swept.values(y_name), swept.pairs[x_name, y_name]
+    rows = thinned(swept.n)
+    axes.scatter(x[rows], y[rows], s=3 if swept.n > 300 else 9, color=POINTS, alpha=0.3, lw=0, rasterized=True)
+    axes.plot(found.at, found.fitted, color=RED, lw=1.5)
+    if found.label:
+        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.6}
+        at: dict[str, Any] = {"transform": axes.transAxes, "ha": "left", "va": "top", "fontsize": 8}
+        axes.text(0.04, 0.96, found.label, bbox=box, zorder=6, **at)
     axes.tick_params(labelsize=7)
     axes.grid(False)
 
 
-def _values(swept: Swept, name: str) -> NDArray[np.float64]:
-    if name == "p_left":  # moments, LOWESS and correlations take it unclipped
-        return np.asarray(swept.columns["p_left"], np.float64)
-    if name in swept.columns:
-        return np.asarray(swept.columns[name], np.float64)
-    return outcome_values(swept.columns, name)
-
-
 def draw_regressors_by_outcomes(swept: Swept) -> Figure:
     """Draw every outcome against every predictor with LOWESS, Pearson's r and stars."""
-    rows, columns = swept.outcomes, swept.predictors
+    rows, columns = swept.drawn_outcomes, swept.predictors
     if not rows or not columns:
         return too_few(figure(8, 4))
     drawn = figure(2.0 + 1.75 * len(columns), 1.4 + 1.45 * len(rows))
     panels = drawn.subplots(len(rows), len(columns), squeeze=False, sharex="col", sharey="row")
     drawn.suptitle("Outcomes (rows) by parameters (columns): LOWESS in red, Pearson's r")
     for i, outcome in enumerate(rows):
-        y = _values(swept, outcome)
         for j, predictor in enumerate(columns):
-            _panel(panels[i, j], _values(swept, predictor), y)
+            _panel(panels[i, j], swept, predictor, outcome)
             if i == len(rows) - 1:
                 panels[i, j].set_xlabel(short(swept, predictor), fontsize=11)
         panels[i, 0].set_ylabel(short(swept, outcome), fontsize=9)
@@ -192,12 +162,12 @@ def draw_square_matrix(swept: Swept, names: tuple[str, ...], title: str) -> Figu
         for j, column in enumerate(names):
             axes = panels[i, j]
             if i == j:
-                axes.hist(_values(swept, row), bins=BINS, color=POINTS, alpha=0.8)
+                axes.hist(swept.values(row), bins=BINS, color=POINTS, alpha=0.8)
                 axes.set_yticks([])
                 axes.tick_params(labelsize=7)
                 axes.grid(False)
             elif i > j:
-                _panel(axes, _values(swept, column), _values(swept, row))
+                _panel(axes, swept, column, row)
             else:
                 axes.set_visible(False)
             if i == len(names) - 1:

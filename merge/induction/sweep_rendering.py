@@ -11,7 +11,7 @@ from ..exports import write_csv
 from ..page import write_report
 from . import sweep_figures as figures_of
 from .sweep_report import sweep_report
-from .sweep_results import Swept, swept
+from .sweep_results import DISABLED, Swept, swept
 from .sweep_tables import write_sweep_tables
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ def sweep_drawings(result: Swept) -> dict[str, Drawing]:
     }
     if result.config.grid:  # on a grid every scatter plot is the grid
         return {"phase_diagram": partial(figures_of.draw_phase_diagram, result), **drawings}
-    outcomes = tuple(name for name in result.outcomes if not name.startswith("pi_r"))
+    outcomes = tuple(name for name in result.drawn_outcomes if not name.startswith("pi_r"))
     return drawings | {
-        "scatter_plots": partial(figures_of.draw_scatter, result),
-        "first_scatter": partial(figures_of.draw_first_scatter, result),
+        "scatter_plots": partial(figures_of.draw_scatter, result, "p_left"),
+        "first_scatter": partial(figures_of.draw_scatter, result, "p_first_h1"),
+        **{name: partial(figures_of.draw_scatter, result, name) for name in DISABLED if name in result.outcomes},
         "matrix_regressors_outcomes": partial(figures_of.draw_regressors_by_outcomes, result),
         "matrix_regressors": partial(
             figures_of.draw_square_matrix, result, result.predictors, "Parameters among themselves"

@@ -7,33 +7,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...jobs.induction.regression import SHARES, Regression, significance
+from ...jobs.induction.regression import HIGHEST_SHARE, LOWEST_SHARE, SHARES, Regression, significance
 from ..drawing import shown
 from ..page import Report, Section, markdown_table
 from ..style import SavedFigure
 from .freed_figures import outcome_labels, possible
 from .solve_report import number
-from .sweep_results import OUTCOME_WORDS, PARAMETER_WORDS
+from .sweep_pairs import MOST_POINTS
+from .sweep_results import DISABLED, OUTCOME_WORDS, PARAMETER_WORDS
 
 if TYPE_CHECKING:
     from .sweep_results import Swept
 
-TITLE = "Which normative parameters decide whom the robot frees first?"
+TITLES = {
+    "freeing": "Which normative parameters decide whom the robot frees first?",
+    "deactivation": "Which normative parameters decide whether the robot can still be stopped at the end?",
+}
 MOST_FAILURES = 20
+CURVE = f"red: univariate logit model of the share within [{LOWEST_SHARE}, {HIGHEST_SHARE}]."
 
 
 def sweep_report(
     swept: Swept, figures: Mapping[str, SavedFigure], facts: Mapping[str, Any], stamp: str | None
 ) -> Report:
     """Put the numbers and figures of a sweep into words."""
-    sections = [_question(swept), _answer(swept), _first(swept, figures)]
+    sections = [_question(swept), _answer(swept)]
+    if swept.n and "p_disabled" in swept.columns:
+        sections.append(_disabled(swept, figures))
+    sections.append(_first(swept, figures))
     if swept.config.grid:
         sections.append(_diagram(swept, figures))
     sections.append(_models(swept, figures))
     if swept.failures:
         sections.append(_failures(swept))
     sections += [_limits(swept), _run(facts)]
-    return Report(TITLE, tuple(sections), stamp)
+    assert swept.config.sweep is not None
+    return Report(TITLES[swept.config.sweep.profile], tuple(sections), stamp)
 
 
 def _question(swept: Swept) -> Section:
@@ -84,10 +93,7 @@ def _answer(swept: Swept) -> Section:
     for outcome in ("p_first_h1", "p_first_h2", "p_left"):
         text = _strongest(swept, outcome)
         if text:
-            lines.append(
-                f"*{swept.named(OUTCOME_WORDS[outcome])}* depends most on {text}: change of its log-odds with one "
-                "standard deviation of the parameter, all others held fixed."
-            )
+            lines.append(_dependence(swept, outcome, text))
     if swept.humans == 2 and "p_left" in swept.outcomes:
         r = float(np.corrcoef(swept.columns["p_left"], first[:, 0])[0, 1])
         lines.append(
@@ -96,6 +102,32 @@ def _answer(swept: Swept) -> Section:
             f"is {swept.columns['p_left'].mean():.3f}, that of the exact probability {first[:, 0].mean():.3f}."
         )
     return Section("The answer in brief", "\n\n".join(lines))
+
+
+def _disabled(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
+    columns = {name: swept.values(name) for name in DISABLED}
+    rows = [
+        (swept.named(OUTCOME_WORDS[name]), f"{values.mean():.4f}", number(values.min()), number(values.max()))
+        for name, values in columns.items()
+    ]
+    parts = [
+        "How probable it is that the pause switch, and the kill button, is disabled at the end; 0 where the world has "
+        "none.",
+        markdown_table(("outcome", "mean probability", "least", "greatest"), rows),
+    ]
+    for name in DISABLED:
+        text = _strongest(swept, name)
+        if text:
+            parts.append(_dependence(swept, name, text))
+    captions = {name: f"{swept.named(OUTCOME_WORDS[name])} against each parameter; {CURVE}" for name in DISABLED}
+    return Section("Who can still be stopped", "\n\n".join(parts), shown(figures, captions))
+
+
+def _dependence(swept: Swept, outcome: str, text: str) -> str:
+    return (
+        f"*{swept.named(OUTCOME_WORDS[outcome])}* depends most on {text}: change of its log-odds with one "
+        "standard deviation of the parameter, all others held fixed."
+    )
 
 
 def _first(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
@@ -112,7 +144,7 @@ def _first(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
                 "sweep_freed_first": "Left: mean probabilities over all parameter sets whose horizon is at least so "
                 "long, by steps to go. Right: the most probable outcome by horizon.",
                 "first_scatter": f"Probability that the {swept.human_name(0)} is freed first against each parameter; "
-                "red: univariate logit.",
+                f"{CURVE}",
             },
         ),
     )
@@ -167,12 +199,20 @@ def _models(swept: Swept, figures: Mapping[str, SavedFigure]) -> Section:
         parts += [f"### {kind}", markdown_table(("term", *models), rows)]
     if is_sample:
         parts += _subsamples(swept)
+    if swept.constants:
+        parts.append(f"Skipped, as they do not vary: {', '.join(swept.constants)}.")
+    if swept.at_bounds:
+        parts.append(
+            f"In no figure, as more than half of their values are below {LOWEST_SHARE} or above {HIGHEST_SHARE}, where "
+            f"the models clip them: {', '.join(swept.at_bounds)}."
+        )
+    points = f" Points and LOWESS: {MOST_POINTS:,} evenly spaced parameter sets, r: all." * (swept.n > MOST_POINTS)
     captions = {
         "coefficient_plot": f"Univariate effects on the shares{'; red: p < 0.05, grey: not' if is_sample else ''}.",
-        "scatter_plots": "p_left against each parameter; red: fitted univariate logit model.",
-        "matrix_regressors_outcomes": "All outcomes by all parameters.",
-        "matrix_regressors": "The parameters among themselves: independent by design.",
-        "matrix_outcomes": "The outcomes among themselves.",
+        "scatter_plots": f"p_left against each parameter; {CURVE}",
+        "matrix_regressors_outcomes": f"Outcomes by parameters.{points}",
+        "matrix_regressors": f"The parameters among themselves: independent by design.{points}",
+        "matrix_outcomes": f"The outcomes among themselves.{points}",
     }
     return Section("What explains it", "\n\n".join(parts), shown(figures, captions))
 
@@ -193,7 +233,7 @@ def _subsamples(swept: Swept) -> list[str]:
         f"{threshold} are in neither."
     ]
     rows = []
-    for outcome in ("p_left", "p_first_h1", "X_h_ratio", "log2_X_h_diff"):
+    for outcome in ("p_left", "p_first_h1", *DISABLED, "X_h_ratio", "log2_X_h_diff"):
         for which in ("below", "above"):
             model = swept.full.get((outcome, which, False))
             if model is not None:

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...jobs.induction.regression import FEWEST_ROWS, PREDICTORS, Regression, outcome_values, regress
+from ...jobs.induction.regression import (
+    FEWEST_ROWS,
+    HIGHEST_SHARE,
+    LOWEST_SHARE,
+    PREDICTORS,
+    SHARES,
+    Regression,
+    outcome_values,
+    raw_values,
+    regress,
+)
 from ...shard.induction.index import text_of
 from ...shard.induction.table import map_cells, strata_of
 from ...shard.induction.worlds import thawed
 from .solved import human_name
+from .sweep_pairs import Names, Pair, matrix_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,12 +40,17 @@ OUTCOMES = (
     "p_first_h1",
     "p_first_h2",
     "p_first_neither",
+    "p_disabled_pause",
+    "p_disabled_kill",
     "neg_log2_negV_r",
     "log2_X_h1",
     "log2_X_h2",
     "log2_X_h_diff",
 )
 """What is explained, as far as a world has it."""
+
+DISABLED = ("p_disabled_pause", "p_disabled_kill")
+"""Outcomes of a world with a pause switch or a kill button."""
 
 OUTCOME_WORDS = {
     "p_left": "P(first action is a right turn)",
@@ -44,6 +60,8 @@ OUTCOME_WORDS = {
     "p_first_h1": "P({0} freed first)",
     "p_first_h2": "P({1} freed first)",
     "p_first_neither": "P(nobody freed)",
+    "p_disabled_pause": "P(pause switch disabled at the end)",
+    "p_disabled_kill": "P(kill button disabled at the end)",
     "neg_log2_negV_r": "-log2(-V_r)",
     "log2_X_h1": "log2 X_h of the {0}",
     "log2_X_h2": "log2 X_h of the {1}",
@@ -147,6 +165,37 @@ class Swept:
         """The predictors that vary."""
         return tuple(name for name in PREDICTORS if self.n and np.ptp(self.columns[name]) > 0)
 
+    @cached_property
+    def constants(self) -> tuple[str, ...]:
+        """The predictors that do not vary: no model has them."""
+        return tuple(name for name in PREDICTORS if self.n and name not in self.predictors)
+
+    def values(self, name: str) -> NDArray[np.float64]:
+        """Return a variable of every row as figures show it, f8 [n]: shares are not clipped."""
+        if name in OUTCOMES:
+            return raw_values(self.columns, name)
+        return np.asarray(self.columns[name], np.float64)
+
+    @cached_property
+    def at_bounds(self) -> tuple[str, ...]:
+        """Outcomes with more than half of the values beyond the bounds of the logit models; no figure shows them."""
+        found = []
+        for name in self.outcomes:
+            values = self.values(name)
+            if name in SHARES and np.mean((values < LOWEST_SHARE) | (values > HIGHEST_SHARE)) > 0.5:
+                found.append(name)
+        return tuple(found)
+
+    @cached_property
+    def drawn_outcomes(self) -> tuple[str, ...]:
+        """The outcomes that figures show."""
+        return tuple(name for name in self.outcomes if name not in self.at_bounds)
+
+    @cached_property
+    def pairs(self) -> dict[Names, Pair]:
+        """The panels of the scatter-plot matrices by (x, y)."""
+        return matrix_pairs(self.values, self.predictors, self.drawn_outcomes)
+
     def subsample(self, which: str) -> dict[str, NDArray[Any]]:
         """Return the rows of `all`, of horizons `below` the threshold, or `above` it."""
         assert self.config.sweep is not None
@@ -157,7 +206,7 @@ class Swept:
     def fit(self, outcome: str, which: str = "all", interactions: bool = False) -> Regression | None:
         """Return a fitted model of a subsample; None where fewer than ten rows are valid, or it is degenerate."""
         try:
-            return regress(self.subsample(which), outcome, self.predictors or PREDICTORS, interactions=interactions)
+            return regress(self.subsample(which), outcome, PREDICTORS, interactions=interactions)
         except (ValueError, np.linalg.LinAlgError):
             return None
 

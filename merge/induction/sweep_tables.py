@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...jobs.induction.regression import Regression, significance
+from ...jobs.induction.regression import Regression, significance, turns
 from ..exports import write_csv, write_json
+from .sweep_pairs import write_pairs
 
 if TYPE_CHECKING:
     from .sweep_results import Swept
 
-TURN_LEFT, TURN_RIGHT = 1, 2
 REGRESSION_HEADER = (
     "outcome",
     "subsample",
@@ -39,10 +39,10 @@ def sample_columns(swept: Swept) -> dict[str, Sequence[Any]]:
     table["n_states"] = columns["n_states_nonterminal"].tolist()
     table["computation_time"] = swept.seconds.tolist()
     pi_r, Q_r = columns["pi_r"], columns["Q_r"]
-    if pi_r.shape[1] > TURN_RIGHT:
-        for name, array in (("pi_r", pi_r), ("Q_r", Q_r)):
-            table[f"{name}_turn_left"] = array[:, TURN_LEFT].tolist()
-            table[f"{name}_turn_right"] = array[:, TURN_RIGHT].tolist()
+    for name in ("pi_r", "Q_r"):
+        turned = turns(columns, name)
+        if turned is not None:
+            table |= {f"{name}_turn_left": turned[:, 0].tolist(), f"{name}_turn_right": turned[:, 1].tolist()}
     table["V_r"] = columns["V_r"].tolist()
     humans = range(swept.humans)
     table |= {f"X_h{h + 1}": columns["X_h"][:, h].tolist() for h in humans}
@@ -125,6 +125,8 @@ def write_sweep_tables(folder: Path, swept: Swept, provenance: dict[str, Any], s
     write_csv(
         folder / "maps.csv", ("metric", "stratum", "cell", "n", "mean", "sd", "min", "max"), map_rows(swept), stamp
     )
+    if not swept.config.grid:
+        write_pairs(folder, swept.pairs, stamp)
     write_csv(folder / "failures.csv", ("index", "reason"), swept.failures, stamp)
     write_json(folder / "summary.json", sweep_summary(swept, fits) | {"provenance": provenance})
 
@@ -152,9 +154,9 @@ def sweep_summary(swept: Swept, fits: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the content of `summary.json`, the provenance left out."""
     columns = swept.columns
     means = {}
-    for name in ("p_left", "V_r", "U_r", "X_h", "W_h", "p_first"):
-        values = columns[name]
-        if len(values):
+    for name in ("p_left", "V_r", "U_r", "X_h", "W_h", "p_first", "p_disabled"):
+        values = columns.get(name)
+        if values is not None and len(values):
             means[name] = {
                 "mean": values.mean(axis=0),
                 "sd": values.std(axis=0, ddof=1) if len(values) > 1 else None,

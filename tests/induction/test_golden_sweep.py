@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from quintet.jobs.induction import PREDICTORS, Prior, lowess, regress, sobol_parameters, sweep, sweep_parameters
+from quintet.jobs.induction.regression import outcome_values, raw_values
 
 from .golden_files import golden, golden_world
 
@@ -80,6 +81,21 @@ def test_predictors_without_variance_are_skipped() -> None:
     assert found.skipped == ("xi",)
     assert "xi" not in found.terms
     assert "zeta_x_xi" not in found.terms
+
+
+def test_turns_are_those_of_the_first_robot_whatever_others_do() -> None:
+    pi_r = np.random.default_rng(0).dirichlet(np.ones(16), size=12)
+    columns = {"pi_r": pi_r, "Q_r": -pi_r}
+    left, right = pi_r[:, 4:8].sum(axis=1), pi_r[:, 8:12].sum(axis=1)
+    np.testing.assert_allclose(raw_values(columns, "pi_r_ratio"), left / (left + right), rtol=1e-15)
+    with pytest.raises(ValueError, match="Q_r_ratio"):
+        raw_values(columns, "Q_r_ratio")
+
+
+def test_shares_are_clipped_for_the_models_only() -> None:
+    columns = {"p_disabled": np.array([[0.0, 1.0], [0.5, 0.25]])}
+    assert raw_values(columns, "p_disabled_pause").tolist() == [0.0, 0.5]
+    assert outcome_values(columns, "p_disabled_kill").tolist() == [0.999, 0.25]
 
 
 def test_too_few_rows_are_refused() -> None:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from quintet.jobs.induction import lowess
 from quintet.merge.induction import sources
 from quintet.merge.induction.growth import curve, expected, write_curve
 from quintet.merge.induction.policy_map import policy_rows
 from quintet.merge.induction.solved import solved_problems
 from quintet.merge.induction.sweep_figures import draw_phase_diagram
-from quintet.merge.induction.sweep_rendering import render_sweep
+from quintet.merge.induction.sweep_rendering import render_sweep, sweep_drawings
+from quintet.merge.induction.sweep_report import sweep_report
 from quintet.merge.induction.sweep_results import OUTCOME_WORDS, swept
-from quintet.merge.induction.sweep_tables import write_sweep_tables
+from quintet.merge.induction.sweep_tables import sample_columns, sweep_summary, write_sweep_tables
+from quintet.merge.page import report_markdown
 from quintet.shard.context import Context
+from scipy.stats import pearsonr
 
 from ..house import House, payloads
 from .runs import CONFIGS, complete, planned
@@ -130,6 +135,58 @@ def test_the_exports_of_a_sweep_can_be_read(small: Context, tmp_path: Path) -> N
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["samples"] == 24 and summary["duplicate_seeds"] == 0
     assert sum(map(sum, summary["freed_first_counts"].values())) == 24
+
+
+def test_figures_show_shares_as_they_are_and_a_table_holds_what_is_drawn(small: Context, tmp_path: Path) -> None:
+    result = swept(small)
+    columns = {**result.columns, "xi": np.ones(result.n), "p_first": np.repeat(result.columns["seed"] * 1e-6, 4)}
+    columns["p_first"] = columns["p_first"].reshape(-1, 4).astype(float)
+    columns["p_first"][:2] = 0.5
+    other = replace(result, columns=columns)
+    np.testing.assert_array_equal(other.values("p_first_h1"), columns["p_first"][:, 0])
+    write_sweep_tables(tmp_path, other, sources(small), None)
+    table = pd.read_csv(tmp_path / "matrices.csv").query("x == 'zeta' and y == 'p_left'")
+    assert float(table["r"].iloc[0]) == pearsonr(columns["zeta"], columns["p_left"]).statistic
+    curve = pd.read_csv(tmp_path / "matrices_lowess.csv").query("x == 'zeta' and y == 'p_left'")
+    np.testing.assert_array_equal(curve["lowess"], lowess(columns["zeta"], columns["p_left"])[1])
+    model = other.fit("p_left")
+    assert model is not None and model.skipped == other.constants == ("xi",)
+
+
+def test_outcomes_at_the_bounds_of_the_models_are_in_no_figure(small: Context) -> None:
+    result = swept(small)
+    first = np.tile(np.linspace(0.0, 0.9, result.n)[:, None], 4)
+    first[:14, 0] *= 1e-6
+    other = replace(result, columns={**result.columns, "p_first": first})
+    assert other.at_bounds == ("p_first_h1",) and "p_first_h1" in other.outcomes
+    assert "p_first_h1" not in other.drawn_outcomes
+    text = report_markdown(sweep_report(other, {}, {}, None), Path())
+    assert "above 0.999, where the models clip them: p_first_h1." in text
+
+
+def test_turns_of_several_robots_are_the_first_ones(small: Context) -> None:
+    result = swept(small)
+    pi_r = np.random.default_rng(0).dirichlet(np.ones(16), size=result.n)
+    table = sample_columns(replace(result, columns={**result.columns, "pi_r": pi_r, "Q_r": -pi_r}))
+    np.testing.assert_allclose(table["pi_r_turn_left"], pi_r[:, 4:8].sum(axis=1), rtol=1e-15)
+    np.testing.assert_allclose(table["pi_r_turn_right"], pi_r[:, 8:12].sum(axis=1), rtol=1e-15)
+    assert "Q_r_turn_left" not in table
+
+
+def test_a_sweep_of_deactivation_explains_what_is_disabled(tmp_path: Path) -> None:
+    bounds = {"n_samples": 12, "max_steps_min": 6, "max_steps_max": 7}
+    config = {"study": "induction", "mode": "sweep", "sweep": {"profile": "deactivation", **bounds}}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    run = planned(tmp_path / "run", tmp_path / "config.yaml")
+    complete(run)
+    result = swept(Context.of(run, "sweep"))
+    disabled = result.columns["p_disabled"]
+    assert "p_disabled_pause" in result.outcomes and ("p_disabled_pause", "all", False) in result.full
+    summary = sweep_summary(result, [])["outcomes"]["p_disabled"]
+    np.testing.assert_array_equal(summary["mean"], disabled.mean(axis=0))
+    text = report_markdown(sweep_report(result, {}, {}, None), Path())
+    assert f"| P(pause switch disabled at the end) | {disabled[:, 0].mean():.4f} |" in text
+    assert "p_disabled_pause" in sweep_drawings(result)
 
 
 @pytest.mark.slow
