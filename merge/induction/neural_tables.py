@@ -225,7 +225,8 @@ def summary(problems: Sequence[FittedProblem], sentences: dict[int, str], proven
             "problem": case.number,
             "world": case.world.name,
             "max_steps": case.max_steps,
-            "params": case.params.model_dump(mode="json"),
+            "params": case.params.model_dump(mode="json")
+            | {name: getattr(case.params, name) for name in ("gamma_h", "gamma_r")},
             "error": sentences[case.number],
             "level_sizes_counted": problem.counted,
             "validated": problem.is_validated,
