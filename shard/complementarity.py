@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -15,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ..jobs.complementarity.config import INTEGERS, SEARCHED_PATTERNS, SPACES, Config
 from ..jobs.complementarity.layout import Layout, row_datasets
+from ..jobs.complementarity.params import Params
 from ..jobs.complementarity.selection import select, usable
 from ..jobs.complementarity.tracker import MAIN_METRIC
+from .configs import validation_lines
 from .dropin import DropIn
 from .errors import Exit, QuintetError
 from .memory import log_memory
@@ -69,6 +73,7 @@ OUTPUTS = {
     "report.md": "report/report.md",
     "top_trials.json": "tables/top_trials.json",
 }
+OWN_STUDY_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 CONFIGS_PER_MEMORY_LINE = 100
 PAIRS_PER_SECOND = 4000.0
 SEARCH_PAIRS_PER_SECOND = 1400.0
@@ -128,20 +133,38 @@ def resolved(config: Config) -> Config:
         layout_of(config)
     except ValueError as error:
         raise QuintetError(Exit.USAGE, f"simulate.{error}") from None
-    longest = config.simulate.max_sessions
+    longest, name = config.simulate.max_sessions, config.search.study_name
     if config.inputs.database is not None:
-        trials = usable(read_database(Path(config.inputs.database), config.search.study_name))
+        trials = usable(read_database(Path(config.inputs.database), name))
         if not trials:
-            raise QuintetError(
-                Exit.USAGE,
-                f"inputs.database: study {config.search.study_name!r} has no COMPLETE trial with a finite value",
-            )
-        longest = max(config.effective_sessions(trial.params) for trial in trials)
+            raise QuintetError(Exit.USAGE, f"inputs.database: study {name!r} has no COMPLETE trial with a finite value")
+        if refusals := [said for trial in select(trials, **selection(config)) if (said := refusal(config, trial))]:
+            raise QuintetError(Exit.USAGE, f"inputs.database: {refusals[0]}")
+        longest = max(config.effective_sessions(trial.params) for trial in trials if not refusal(config, trial))
+    elif not re.fullmatch(OWN_STUDY_NAME, name):
+        said = f"search.study_name: found {name!r}; allowed is {OWN_STUDY_NAME} for a search of this run's own"
+        raise QuintetError(Exit.USAGE, said)
     elif config.simulate.max_sessions_mode == "trial":
         longest = max(longest, int(SPACES[config.search.space]["max_sessions"][1]))
     simulate = config.simulate.model_copy(update={"axis_sessions": longest})
     search = config.search.model_copy(update={"enqueued": enqueued_trials(config)})
     return config.model_copy(update={"simulate": simulate, "search": search})
+
+
+def selection(config: Config) -> dict[str, Any]:
+    """Return which configs are chosen, as keywords of `select`."""
+    chosen = config.select
+    return {"top_n": chosen.top_n} if chosen.top_n else {"n_configs": chosen.n_configs, "sampling": chosen.sampling}
+
+
+def refusal(config: Config, trial: optuna.trial.FrozenTrial) -> str:
+    """Return why a trial cannot be simulated, in a line, or nothing."""
+    is_own = config.simulate.max_sessions_mode == "trial"
+    try:
+        config.params(trial.params, None if is_own else config.simulate.max_sessions)
+    except ValidationError as error:
+        return validation_lines(error, f"trial {trial.number}", Params)[0]
+    return ""
 
 
 def read_database(
@@ -200,7 +223,7 @@ def enqueued_trials(config: Config) -> tuple[dict[str, Any], ...]:
         return config.search.enqueued
     name = config.search.enqueue_study or config.search.study_name
     path = Path(config.inputs.enqueue_from)
-    trials = read_database(path, name, "inputs.enqueue_from", "search.enqueue_study")
+    trials = read_database(path, name, "inputs.enqueue_from", "inputs.enqueue_from")
     if not usable(trials):
         raise QuintetError(Exit.USAGE, f"inputs.enqueue_from: study {name!r} has no COMPLETE trial with a finite value")
     found = []
@@ -340,11 +363,10 @@ class ComplementarityWork:
         return Once(self._simulate, units)
 
     def _select(self) -> dict[str, Any]:
-        chosen = select(self._trials(), **self._selection())
+        chosen = select(self._trials(), **selection(self._config))
         configs = []
         for position, trial in enumerate(chosen):
             parameters = dict(trial.parameters if isinstance(trial, FinishedTrial) else trial.params)
-            self._config.params(parameters, self._config.effective_sessions(parameters))
             configs.append(
                 {
                     "config_idx": position,
@@ -355,12 +377,6 @@ class ComplementarityWork:
             )
         text = np.frombuffer(json.dumps(configs, sort_keys=True, separators=(",", ":")).encode(), dtype="u1")
         return {"rows/configs": text, "rows/configs_length": [len(text)]}
-
-    def _selection(self) -> dict[str, Any]:
-        chosen = self._config.select
-        if chosen.top_n is not None:
-            return {"top_n": chosen.top_n}
-        return {"n_configs": chosen.n_configs, "sampling": chosen.sampling}
 
     def _trials(self) -> list[Any]:
         if self._config.inputs.database is not None:

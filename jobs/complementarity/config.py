@@ -79,11 +79,7 @@ class Model(Section):
 class Search(Section):
     """The search that fills the database of configs."""
 
-    study_name: str = Field(
-        "freq_amp_v2_optimization",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-        description="Name of the study in the database.",
-    )
+    study_name: str = Field("freq_amp_v2_optimization", description="Name of the study in the database.")
     n_trials: int = Field(100, ge=1, le=1_000_000, description="Trials that are COMPLETE in the end.")
     n_seeds: int = Field(500, ge=1, le=2**32, description="Clients per trial, seeds 0, 1, ….")
     sampler: Literal["tpe", "random", "sobol"] = Field("tpe", description="How parameters are proposed.")
@@ -185,8 +181,6 @@ class Config(Section):
     def params(self, trial: dict[str, Any], max_sessions: int | None = None) -> Params:
         """Return the parameters of one trial under this run's model."""
         model = self.model.model_dump()
-        if "initial_memory_pattern" in trial:
-            model.pop("pattern")
         sessions = {"max_sessions": max_sessions} if max_sessions is not None else {}
         fixed = {"window_size": self.simulate.window_size, "n_bins": self.simulate.n_bins}
         return Params(**{"max_sessions": self.simulate.max_sessions, **fixed, **model, **trial, **sessions})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
@@ -56,8 +56,9 @@ INERT_IN_V2 = ("skip_seeding_accuracy_threshold", "quick_seed_actions_threshold"
 class Params(BaseModel):
     """All parameters of a simulation; bounded by what the model can compute, not by a search space.
 
-    The searched parameters fall back to the defaults of the reference implementation when a trial lacks them,
-    and a trial's `initial_memory_pattern` is read as `pattern`, so that `Params(**trial.params)` is a config.
+    The searched parameters fall back to the defaults of the reference implementation when a trial lacks them.
+    A trial's `initial_memory_pattern` is read as `pattern` and wins over one that is given beside it, so that
+    `Params(**trial.params, pattern=...)` is a config.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -100,6 +101,18 @@ class Params(BaseModel):
     top_n: int | None = Field(default=None, ge=1)
     n_bins: int = Field(default=100, ge=2, description="bins of the normalised time axis")
     smoothing_alpha: float = Field(default=0.1, gt=0.0, description="pseudo-count of the conditional mechanisms")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_trial_s_pattern_wins(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "initial_memory_pattern" in given:
+            return {name: value for name, value in given.items() if name != "pattern"}
+        return given
+
+    @property
+    def initial_memory_pattern(self) -> str:
+        """The pattern by the name that a search gives it."""
+        return self.pattern
 
     @model_validator(mode="after")
     def _seeds_are_32_bit(self) -> Self:

@@ -75,6 +75,9 @@ def test_a_trial_s_parameters_are_a_config() -> None:
     assert (params.pattern, params.threshold, params.max_sessions) == ("dominant_stuck", 0.8, 90)
     assert params.baseline_accuracy == 0.4477
     assert Params().max_sessions == 300
+    beside = Params(**trial, pattern="cold_warm")  # type: ignore[arg-type]
+    assert (beside, beside.initial_memory_pattern) == (params, "dominant_stuck")
+    assert Params(pattern="cold_warm").initial_memory_pattern == "cold_warm"
 
 
 def test_a_keyword_that_is_given_wins_over_the_params() -> None:
