@@ -106,6 +106,32 @@ def importance(frame: pd.DataFrame, distributions: Mapping[str, Any]) -> dict[st
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
+def covering(distributions: Sequence[Any], values: Sequence[Any]) -> Any | None:
+    """One distribution of a parameter that holds all values that its trials have.
+
+    Args:
+        distributions: Optuna distributions that the parameter had, one a trial.
+        values: its values.
+
+    Returns:
+        The trials' own where they share it and it holds all values; else one from the lowest to the highest end or
+        value, or of all choices; None where some trials had numbers and others choices.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if {type(each) for each in distributions} == {CategoricalDistribution}:
+        return CategoricalDistribution(list(dict.fromkeys(item for each in distributions for item in each.choices)))
+    if any(isinstance(each, CategoricalDistribution) for each in distributions):
+        return None
+    first, whole = distributions[0], all(isinstance(each, IntDistribution) for each in distributions)
+    low = min([each.low for each in distributions] + list(values))
+    high = max([each.high for each in distributions] + list(values))
+    ends = (first.low, first.high, first.step)
+    if all(each == first for each in distributions) and ends == (low, high, 1 if whole else None):
+        return first
+    return IntDistribution(int(low), int(high)) if whole else FloatDistribution(float(low), float(high))
+
+
 def best_trials(frame: pd.DataFrame, n: int) -> pd.DataFrame:
     """The `n` trials with the largest advantage, best first; equal ones by number."""
     return frame.sort_values(["value", "number"], ascending=[False, True], kind="stable").head(n)

@@ -16,11 +16,14 @@ from ...jobs.complementarity.search_analysis import (
     best_trials,
     clients_per_trial,
     convergence,
+    covering,
     extremes_contrast,
     importance,
+    parameter_names,
     significance,
     trials_frame,
 )
+from ...jobs.complementarity.selection import usable
 from ...shard.publish import replace_file
 from .tables import csv_bytes
 
@@ -71,8 +74,13 @@ def findings_of_trials(trials: Iterable[Any]) -> SearchFindings:
     """Return what a search in a foreign database found, from its trials (Optuna's frozen ones)."""
     known = list(trials)
     frame = trials_frame(known)
-    space = {name: distribution for trial in known for name, distribution in trial.distributions.items()}
     complete = frame.dropna(axis="columns", how="any")
+    space = {}
+    for name in parameter_names(complete):
+        tried = [trial for trial in usable(known) if name in trial.params]
+        found = covering([trial.distributions[name] for trial in tried], [trial.params[name] for trial in tried])
+        if found is not None:
+            space[name] = found
     skipped = sum(trial.state.name == "COMPLETE" for trial in known) - len(frame)
     return SearchFindings(frame, importance(complete, space), clients_per_trial(frame), skipped)
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import time
+import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import optuna
 import pytest
 from quintet.jobs.complementarity.config import Config
-from quintet.jobs.complementarity.search_analysis import clients_per_trial
+from quintet.jobs.complementarity.search_analysis import clients_per_trial, covering
 from quintet.merge.complementarity import analyse
 from quintet.merge.complementarity.findings import findings_of_trials
 from quintet.shard.commands.base import run_command
@@ -197,7 +198,7 @@ def test_a_wrong_flag_is_named_in_one_line(house: House, tmp_path: Path, flags: 
 
 def test_a_study_to_enqueue_from_that_is_not_there_is_named_with_those_that_are(foreign: Path) -> None:
     settings = from_flags({"inputs": {"enqueue_from": f"{foreign}:other"}})
-    with pytest.raises(QuintetError, match=f"search.enqueue_study: found 'other'.*{STUDY}") as refused:
+    with pytest.raises(QuintetError, match=f"^inputs.enqueue_from: found 'other'.*{STUDY}") as refused:
         resolved(Config(**settings))
     assert refused.value.code == Exit.USAGE
 
@@ -207,6 +208,69 @@ def test_the_number_of_clients_is_read_off_the_rates_of_a_foreign_database(forei
     assert (len(findings.frame), findings.n_seeds, findings.skipped) == (23, 50, 1)
     assert set(findings.importances) == {"threshold", "bond_offset", "bond_alpha"}
     assert clients_per_trial(findings.frame.assign(omniscient_success=0.1234567)) is None
+
+
+def database_of(path: Path, trials: list[dict[str, Any]], name: str = STUDY) -> Path:
+    """A database of trials with these parameters, in ranges that hold anything."""
+    wide = {int: optuna.distributions.IntDistribution(-1_000_000, 1_000_000)}
+    wide |= {float: optuna.distributions.FloatDistribution(-1e6, 1e6)}
+    wide |= {str: optuna.distributions.CategoricalDistribution(["dominant_stuck", "love"])}
+    study = optuna.create_study(storage=f"sqlite:///{path}", study_name=name, direction="maximize")
+    for number, params in enumerate(trials):
+        distributions = {name: wide[type(value)] for name, value in params.items()}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=number / 10))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("params", "mode", "said"),
+    [
+        ({"baseline_accuracy": 0.0}, "fixed", "baseline_accuracy: found 0.0; .*greater than 0"),
+        ({"threshold": 1.2}, "fixed", "threshold: found 1.2; .*less than or equal to 1"),
+        ({"perception_window": 0}, "fixed", "perception_window: found 0; .*equal to 1"),
+        ({"initial_memory_pattern": "love"}, "fixed", "initial_memory_pattern: found 'love'; .*'cold_stuck'"),
+        ({"foo_param": 1.0}, "fixed", "foo_param: unknown key"),
+        ({"max_sessions": 70_000}, "trial", "max_sessions: found 70000; .*65535"),
+    ],
+)
+def test_a_foreign_trial_that_cannot_be_simulated_is_refused_unless_it_is_not_selected(
+    tmp_path: Path, params: dict[str, Any], mode: str, said: str
+) -> None:
+    database = database_of(tmp_path / "old.db", [params, {"threshold": 0.9, "max_sessions": 90}])
+    settings = {"inputs": {"database": str(database)}, "simulate": {"max_sessions_mode": mode}}
+    with pytest.raises(QuintetError, match=f"^inputs.database: trial 0: {said}") as refused:
+        resolved(Config(**settings))
+    assert refused.value.code == Exit.USAGE and "\n" not in str(refused.value)
+    best = resolved(Config(**settings, select={"top_n": 1}))
+    assert best.simulate.axis_sessions == (90 if mode == "trial" else 300)
+
+
+def test_a_foreign_study_may_have_any_name_and_an_own_search_may_not(tmp_path: Path) -> None:
+    database = database_of(tmp_path / "old.db", [{"threshold": 0.9}], "my study / 1")
+    named = {"study_name": "my study / 1"}
+    assert resolved(Config(inputs={"database": str(database)}, search=named)).search.study_name == "my study / 1"
+    with pytest.raises(QuintetError, match=r"^search.study_name: found 'my study / 1'; allowed is ") as refused:
+        resolved(Config(search=named))
+    assert refused.value.code == Exit.USAGE
+
+
+def test_importance_covers_values_and_ranges_that_a_foreign_search_changed_on_its_way() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
+    study.enqueue_trial({"threshold": 0.7, "perception_window": 30})
+
+    def objective(trial: optuna.Trial) -> float:
+        threshold = trial.suggest_float("threshold", 0.8, 0.99)
+        return threshold * trial.suggest_int("perception_window", 7 if trial.number < 12 else 9, 20)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study.optimize(objective, n_trials=20)
+    assert study.trials[0].params == {"threshold": 0.7, "perception_window": 30}
+    assert set(findings_of_trials(study.trials).importances) == {"threshold", "perception_window"}
+    shared = [optuna.distributions.FloatDistribution(0.8, 0.99)] * 2
+    assert covering(shared, [0.8, 0.9]) is shared[0]
+    assert covering(shared, [0.7, 0.9]) == optuna.distributions.FloatDistribution(0.7, 0.99)
+    assert covering([shared[0], optuna.distributions.CategoricalDistribution([0.8])], [0.8, 0.8]) is None
 
 
 @pytest.mark.slow
