@@ -23,6 +23,7 @@ from .moments import (
 from .tracker import MAIN_METRIC, METRICS
 
 UNITS_AT_ONCE = 32
+LARGEST_DISTANCE = 4
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Aggregate:
         sessions: i8[n, 2], total sessions of the two.
         never_forked: i8[n], pairs in which the strategic therapist stayed complementary.
         moments: by (axis, metric), over all configs.
-        config_count: i8[n, 4, X], values of the main metric per config and session.
-        config_sum: i8[n, 4, X], their sums times min(session, window_size).
+        config_count: i4[n, 4, X] (i8 where sums could pass 31 bits), values of the main metric per config and session.
+        config_sum: the same type and shape, their sums times min(session, window_size).
         layout: bins, window and metrics of the run.
     """
 
@@ -50,8 +51,8 @@ class Aggregate:
     sessions: NDArray[np.int64]
     never_forked: NDArray[np.int64]
     moments: Mapping[tuple[AxisName, str], Moments]
-    config_count: NDArray[np.int64]
-    config_sum: NDArray[np.int64]
+    config_count: NDArray[np.signedinteger[Any]]
+    config_sum: NDArray[np.signedinteger[Any]]
     layout: Layout
 
     def __len__(self) -> int:
@@ -101,13 +102,20 @@ class Aggregate:
             return 100.0 * np.arange(self.layout.n_bins) / self.layout.n_bins
         return FORK_OFFSETS.astype(np.float64)
 
-    def config_means(self, categories: Sequence[int] = (0, 1, 2, 3)) -> NDArray[np.float64]:
-        """Mean of the main metric per config and session for some categories, float64[n, X], or NaN."""
-        chosen = list(categories)
-        count = self.config_count[:, chosen].sum(axis=1)
+    def config_sums(
+        self, categories: Sequence[int], configs: NDArray[np.int64], sessions: slice = slice(None)
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return `config_count` and `config_sum` of some configs and sessions over some categories, each i8[k, T]."""
+        both = (self.config_count[configs, :, sessions], self.config_sum[configs, :, sessions])
+        count, total = (part[:, list(categories)].sum(axis=1, dtype=np.int64) for part in both)
+        return count, total
+
+    def config_means(self, categories: Sequence[int], configs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mean of the main metric per session for some categories of some configs, float64[k, X], or NaN."""
+        count, total = self.config_sums(categories, configs)
         scale = count * np.array(self.layout.denominators("session", MAIN_METRIC))
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(count > 0, self.config_sum[:, chosen].sum(axis=1) / scale, np.nan)
+            return np.where(count > 0, total / scale, np.nan)
 
     @classmethod
     def from_rows(
@@ -138,14 +146,17 @@ class Aggregate:
         axis_length = rows[count_name].shape[-1]
         largest = int(np.asarray(rows["rows/units/n_seeds"][:]).max(initial=1))
         layout = Layout(n_bins, window_size, axis_length, largest, tuple(metrics))
-        config_count = np.zeros((n, 4, axis_length), np.int64)
-        config_sum = np.zeros((n, 4, axis_length), np.int64)
+        n_seeds = _per_config(at, rows["rows/units/n_seeds"][:], (n,))
+        bound = LARGEST_DISTANCE * window_size * int(n_seeds.max(initial=0))
+        kind = np.int32 if bound <= np.iinfo(np.int32).max else np.int64
+        config_count = np.zeros((n, 4, axis_length), kind)
+        config_sum = np.zeros((n, 4, axis_length), kind)
         for chunk in _chunks(units):
-            np.add.at(config_count, at[chunk], rows[count_name][chunk])
-            np.add.at(config_sum, at[chunk], rows[f"rows/session/{MAIN_METRIC}/sum"][chunk])
+            np.add.at(config_count, at[chunk], rows[count_name][chunk].astype(kind))
+            np.add.at(config_sum, at[chunk], rows[f"rows/session/{MAIN_METRIC}/sum"][chunk].astype(kind))
         return cls(
             configs=tuple(configs),
-            n_seeds=_per_config(at, rows["rows/units/n_seeds"][:], (n,)),
+            n_seeds=n_seeds,
             categories=_per_config(at, rows["rows/summary/categories"][:], (n, 4)),
             dropouts=_per_config(at, rows["rows/summary/dropouts"][:], (n, 2)),
             sessions=_per_config(at, rows["rows/summary/sessions"][:], (n, 2)),

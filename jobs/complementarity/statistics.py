@@ -22,6 +22,7 @@ from .tracker import MAIN_METRIC
 
 CONFIDENCE = 0.95
 BOOTSTRAP_SEED = 20_260_301
+SESSIONS_AT_ONCE = 200
 N_RESAMPLES = 1000
 
 
@@ -183,28 +184,29 @@ def bootstrap_band(aggregate: Aggregate, group: str, resamples: int = N_RESAMPLE
         group: a key of `GROUPS`.
         resamples: number of resamples; a function of nothing but this and the number of configs.
     """
-    chosen = list(GROUPS[group])
-    count = aggregate.config_count[aggregate.used][:, chosen].sum(axis=1)
-    total = aggregate.config_sum[aggregate.used][:, chosen].sum(axis=1)
+    used = np.flatnonzero(aggregate.used)
     length = len(aggregate.band("session", group))
-    denominators = np.array(aggregate.layout.denominators("session", MAIN_METRIC)[:length], dtype=np.float64)
-    n = len(count)
-    if n == 0 or length == 0:
+    if len(used) == 0 or length == 0:
         empty = np.empty(0)
         return BootstrapBand(empty, empty, empty)
-    drawn = _resampled(n, resamples).astype(np.float64)
-    # All products and sums are integers below 2^53: the matrix product is exact in whatever order BLAS adds.
-    counts, totals = drawn @ count[:, :length].astype(float), drawn @ total[:, :length].astype(float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(counts > 0, totals / (counts * denominators), np.nan)
-        pooled = count[:, :length].sum(axis=0)
-        estimate = np.where(pooled > 0, total[:, :length].sum(axis=0) / (pooled * denominators), np.nan)
-    low, high = np.full(length, np.nan), np.full(length, np.nan)
-    # Where many resamples hold no simulation at all, percentiles of the rest would understate the doubt.
-    sound = np.isfinite(means).mean(axis=0) > CONFIDENCE
+    drawn = _resampled(len(used), resamples).astype(np.float64)
+    denominators = np.array(aggregate.layout.denominators("session", MAIN_METRIC)[:length], dtype=np.float64)
+    estimate, low, high = (np.full(length, np.nan) for _ in range(3))
     tail = 50 * (1 - CONFIDENCE)
-    if sound.any():
-        low[sound], high[sound] = np.nanpercentile(means[:, sound], [tail, 100 - tail], axis=0)
+    for first in range(0, length, SESSIONS_AT_ONCE):
+        part = slice(first, min(first + SESSIONS_AT_ONCE, length))
+        count, total = aggregate.config_sums(GROUPS[group], used, part)
+        # All products and sums are integers below 2^53: the matrix product is exact in whatever order BLAS adds.
+        counts, totals = drawn @ count.astype(float), drawn @ total.astype(float)
+        pooled = count.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.where(counts > 0, totals / (counts * denominators[part]), np.nan)
+            estimate[part] = np.where(pooled > 0, total.sum(axis=0) / (pooled * denominators[part]), np.nan)
+        # Where many resamples hold no simulation at all, percentiles of the rest would understate the doubt.
+        sound = np.isfinite(means).mean(axis=0) > CONFIDENCE
+        if sound.any():
+            ends = np.nanpercentile(means[:, sound], [tail, 100 - tail], axis=0)
+            low[part][sound], high[part][sound] = ends
     return BootstrapBand(estimate, low, high)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
@@ -14,6 +16,7 @@ from ..style import MUTED, figure, say_empty
 from .figures import AXIS_LABELS, BLACK, BLUE, RED, counted
 
 EMPTY_COLOR = "#E9E9E9"
+CONFIGS_AT_ONCE = 100
 MAP_GROUPS = (
     ("V2 Advantage", (0,)),
     ("Baseline Advantage", (1,)),
@@ -85,18 +88,25 @@ def draw_distance_map(aggregate: Aggregate) -> Figure:
     advantage = aggregate.measured_advantage
     kept = np.flatnonzero(aggregate.used)
     order = kept[np.argsort(-advantage[kept], kind="stable")]
-    maps = [aggregate.config_means(categories)[order] for _, categories in MAP_GROUPS]
-    present = [grid[np.isfinite(grid)] for grid in maps]
-    values = np.concatenate(present) if present else np.empty(0)
-    highest = max(float(np.percentile(values, 99.5)) if len(values) else 0.0, 0.1)
+    blocks = [order[first : first + CONFIGS_AT_ONCE] for first in range(0, len(order), CONFIGS_AT_ONCE)]
+    length = aggregate.layout.axis_length
+    values, n_values = np.empty(len(MAP_GROUPS) * len(order) * length), 0
+    for (_, categories), block in itertools.product(MAP_GROUPS, blocks):
+        means = aggregate.config_means(categories, block)
+        finite = means[np.isfinite(means)]
+        values[n_values : n_values + len(finite)] = finite
+        n_values += len(finite)
+    highest = max(float(np.percentile(values[:n_values], 99.5, overwrite_input=True)) if n_values else 0.0, 0.1)
+    del values
     scale = ScalarMappable(Normalize(0, highest), colormaps["viridis"].with_extremes(bad=EMPTY_COLOR))
-    for axes, (label, _), grid in zip(panels, MAP_GROUPS, maps, strict=True):
+    for axes, (label, categories) in zip(panels, MAP_GROUPS, strict=True):
+        grids = (np.ma.masked_invalid(aggregate.config_means(categories, block)) for block in blocks)
         axes.grid(visible=False)
         axes.imshow(
-            scale.to_rgba(np.ma.masked_invalid(grid), bytes=True),
+            np.concatenate([scale.to_rgba(grid, bytes=True) for grid in grids]),
             aspect="auto",
             interpolation="nearest",
-            extent=(0.5, grid.shape[1] + 0.5, len(order) + 0.5, 0.5),
+            extent=(0.5, length + 0.5, len(order) + 0.5, 0.5),
         )
         axes.set_title(label, fontweight="bold")
         axes.set_xlabel(AXIS_LABELS["session"])

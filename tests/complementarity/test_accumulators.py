@@ -109,6 +109,7 @@ def test_the_division_into_units_does_not_change_a_bit(block: int) -> None:
             assert one.mean.tobytes() == other.mean.tobytes()
             assert one.std.tobytes() == other.std.tobytes()
     assert_array_equal(whole.config_sum, divided.config_sum)
+    assert whole.config_sum.dtype == divided.config_sum.dtype == np.int32
     assert_array_equal(whole.categories, divided.categories)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +10,11 @@ import optuna
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from quintet.jobs.complementarity import search_analysis, seed_analysis
+from quintet.jobs.complementarity import search_analysis, seed_analysis, statistics
+from quintet.jobs.complementarity.aggregate import Aggregate
 from quintet.jobs.complementarity.client import utility_matrix
 from quintet.jobs.complementarity.config_view import config_view
+from quintet.jobs.complementarity.layout import Layout, row_datasets
 from quintet.jobs.complementarity.params import Params
 from quintet.jobs.complementarity.statistics import (
     bootstrap_band,
@@ -32,7 +35,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize, proportions_ztest
 
-from .study_sample import MAX_SESSIONS, aggregate, batch_of, configs
+from .study_sample import MAX_SESSIONS, N_BINS, WINDOW_SIZE, aggregate, batch_of, configs
 
 SPACE = {
     "bond_alpha": optuna.distributions.FloatDistribution(1, 15),
@@ -115,6 +118,30 @@ def test_the_bootstrap_band_holds_the_mean_and_is_the_same_every_time() -> None:
     assert (band.low[some] <= band.mean[some] + 1e-12).all()
     assert (band.high[some] >= band.mean[some] - 1e-12).all()
     assert_allclose(band.mean, aggregate().band("session", "remaining").mean, rtol=1e-12)
+
+
+def test_a_band_drawn_in_pieces_is_the_same_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [bootstrap_band(aggregate(), group, 200) for group in ("v2_adv", "remaining")]
+    monkeypatch.setattr(statistics, "SESSIONS_AT_ONCE", 37)
+    for band, group in zip(whole, ("v2_adv", "remaining"), strict=True):
+        pieces = bootstrap_band(aggregate(), group, 200)
+        for name in ("mean", "low", "high"):
+            assert getattr(pieces, name).tobytes() == getattr(band, name).tobytes()
+
+
+def test_a_band_of_long_therapies_needs_little_memory_beside_the_sums() -> None:
+    n, length = 400, 2000
+    layout = Layout(N_BINS, WINDOW_SIZE, length, 5, ("distance_enacted",))
+    declared = [row for row in row_datasets(layout, ()) if not row.ragged]
+    rows = {row.name: np.broadcast_to(np.ones(row.shape, row.dtype), (n, *row.shape)) for row in declared}
+    rows |= {"rows/units/config_idx": np.arange(n), "rows/units/n_seeds": np.full(n, 4)}
+    chosen = [{**configs()[0], "max_sessions": length} for _ in range(n)]
+    tracemalloc.start()
+    result = Aggregate.from_rows(rows, chosen, N_BINS, WINDOW_SIZE)
+    bootstrap_band(result, "remaining", 100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * 2 * 4 * (n * 4 * length)
 
 
 def test_the_table_of_configs_holds_their_counts_parameters_and_both_advantages() -> None:
