@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from ..origin import made_from, planned_at, result_facts
 
 if TYPE_CHECKING:
     from ...jobs.complementarity.aggregate import Aggregate
+    from ...jobs.complementarity.config import Config
     from ...jobs.complementarity.layout import AxisName
     from ...shard.context import Context
     from .findings import SearchFindings
@@ -22,10 +23,24 @@ def aggregate_of(context: Context) -> Aggregate:
     from ...shard.complementarity import selected_configs
 
     simulate = context.config.simulate
+    configs = effective(context.config, selected_configs(context))
     with context.result("simulate") as file:
-        return Aggregate.from_rows(
-            file, selected_configs(context), simulate.n_bins, simulate.window_size, simulate.metrics
-        )
+        return Aggregate.from_rows(file, configs, simulate.n_bins, simulate.window_size, simulate.metrics)
+
+
+def effective(config: Config, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the selected configs, each with a value of every parameter that a trial of theirs has.
+
+    A trial that lacks one was simulated with the run's pattern or the default; `max_sessions` stays the trial's own.
+    """
+    names = dict.fromkeys(name for chosen in configs for name in chosen["params"])
+    found = []
+    for chosen in configs:
+        params = config.params(dict(chosen["params"]), chosen["max_sessions"])
+        simulated = {name: getattr(params, name) for name in names}
+        own = {name: value for name, value in chosen["params"].items() if name == "max_sessions"}
+        found.append({**chosen, "params": simulated | own})
+    return found
 
 
 def search_findings(context: Context) -> SearchFindings | None:
@@ -55,7 +70,7 @@ def resources(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render(context: Context, figures: Path, tables: Path, report: Path, stamp: str) -> None:
-    """Write figures, then tables, then the report.
+    """Write the tables, then figures, then the report.
 
     Raises:
         QuintetError: exit 4, naming the figures that failed; everything else stands.
@@ -66,7 +81,7 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     from .findings import write_search_tables
     from .rendering import MAIN_DPI, search_drawings, study_drawings
     from .report import study_report
-    from .tables import write_tables
+    from .tables import write_config_info, write_tables
 
     aggregate = aggregate_of(context)
     log_memory("after aggregation")
@@ -75,28 +90,29 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     axis: AxisName = "session" if chosen == "both" else chosen
     used = resources(facts)
     resamples = context.config.figures.bootstrap
-    drawings = study_drawings(aggregate, axis, "normalized" if chosen == "both" else None, resamples)
-    drawn = draw_all(drawings, figures, origins, stamp or None, MAIN_DPI)
-    findings = search_findings(context)  # after the large figures: Optuna is not in memory beside them
-    if findings is not None and len(findings.frame):
-        drawings = search_drawings(findings.frame, findings.importances)
-        drawn |= draw_all(drawings, figures, origins, stamp or None)
+    info = {"u_matrix": context.config.model.u_matrix, "timestamp": planned_at(context)}
     write_tables(
         tables,
         aggregate,
         axis,
-        u_matrix=context.config.model.u_matrix,
-        timestamp=planned_at(context),
+        **info,
         resources=used,
         missing_units=(context.plan.units or 0) - int(facts.get("units", 0)),
         provenance=origins,
         resamples=resamples,
-        trials=None if findings is None else {"usable": len(findings.frame), "skipped": findings.skipped},
     )
+    drawings = study_drawings(aggregate, axis, "normalized" if chosen == "both" else None, resamples)
+    drawn = draw_all(drawings, figures, origins, stamp or None, MAIN_DPI)
+    findings = search_findings(context)  # after the large figures: Optuna is not in memory beside them
+    if findings is not None:
+        write_search_tables(tables, findings, context.config.search.top_k)
+        usable = {"usable": len(findings.frame), "skipped": findings.skipped}
+        write_config_info(tables, aggregate, **info, trials=usable)
+    if findings is not None and len(findings.frame):
+        drawings = search_drawings(findings.frame, findings.importances)
+        drawn |= draw_all(drawings, figures, origins, stamp or None)
     seed_offset, facts = context.config.simulate.seed_offset, {**origins, **used}
     write_report(
         study_report(aggregate, axis, drawn.saved, facts, findings, stamp or None, resamples, seed_offset), report
     )
-    if findings is not None:
-        write_search_tables(tables, findings, context.config.search.top_k)
     drawn.need_all()

@@ -73,8 +73,8 @@ def command(source: Path, study_name: str, top_k: int | None, output_dir: Path |
     folder = output_dir or source
     for name in ("figures", "tables", page):
         make_folder(folder / name)
-    drawn = draw_all(search_drawings(findings.frame, findings.importances), folder / "figures", origins, stamp or None)
     write_search_tables(folder / "tables", findings, top_k or planned_top_k)
+    drawn = draw_all(search_drawings(findings.frame, findings.importances), folder / "figures", origins, stamp or None)
     section = search_section(findings, drawn.saved)
     write_report(Report(TITLE, (section,), stamp or None), folder / page)
     best = findings.frame["value"].max()

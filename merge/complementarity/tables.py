@@ -88,7 +88,6 @@ def write_tables(
     missing_units: int,
     provenance: Mapping[str, Any],
     resamples: int = N_RESAMPLES,
-    trials: Mapping[str, int] | None = None,
 ) -> dict[str, Path]:
     """Write the four result files, each whole or not at all.
 
@@ -102,7 +101,6 @@ def write_tables(
         missing_units: units that the result lacks.
         provenance: run, digests of config, code and data, JSON values.
         resamples: number of bootstrap resamples.
-        trials: how many trials of the search could be selected, and how many were skipped for their value.
 
     Returns:
         The files by name.
@@ -118,12 +116,18 @@ def write_tables(
     contents = {
         "aggregated_trajectories.npz": archive.getvalue(),
         "summary.json": json_bytes(numbers),
-        "config_info.json": json_bytes(
-            config_info(aggregate, u_matrix, timestamp) | ({"trials": dict(trials)} if trials is not None else {})
-        ),
         "per_config.csv": csv_bytes(per_config_table(aggregate)),
     }
-    return {name: write_file(folder / name, content) for name, content in contents.items()}
+    written = {name: write_file(folder / name, content) for name, content in contents.items()}
+    return written | {"config_info.json": write_config_info(folder, aggregate, u_matrix, timestamp)}
+
+
+def write_config_info(
+    folder: Path, aggregate: Aggregate, u_matrix: str | None, timestamp: str, trials: Mapping[str, int] | None = None
+) -> Path:
+    """Write the sampled configs; `trials`: how many of the search could be selected, and how many were skipped."""
+    content = config_info(aggregate, u_matrix, timestamp) | ({"trials": dict(trials)} if trials is not None else {})
+    return write_file(folder / "config_info.json", json_bytes(content))
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:

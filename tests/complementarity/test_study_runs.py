@@ -8,13 +8,18 @@ import shutil
 import time
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from quintet.jobs.complementarity.config import Config
+from quintet.merge.complementarity import effective, render
 from quintet.shard.commands.base import run_command
 from quintet.shard.commands.plan import command
 from quintet.shard.commands.study import output_folder
+from quintet.shard.context import Context
+from quintet.shard.run import Run
 
 from ..house import PROJECT, House, payloads
 from .unrendered import choose, complete, reduced
@@ -92,6 +97,30 @@ def test_a_foreign_database_is_selected_from_and_never_written(house: House, tin
     reduced(run)
     assert database.read_bytes() == before
     assert payloads(run)["simulate"] == payloads(tiny)["simulate"]
+
+
+def test_tables_are_written_although_no_figure_can_be_drawn(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no figures today")
+
+    monkeypatch.setattr("quintet.merge.drawing.draw_all", broken)
+    with pytest.raises(RuntimeError, match="no figures today"):
+        render(Context.of(Run(tiny), "simulate"), tmp_path / "figures", tmp_path / "tables", tmp_path / "report", "")
+    written = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert {"aggregated_trajectories.npz", "summary.json", "config_info.json", "per_config.csv"} <= written
+
+
+def test_configs_are_listed_with_the_values_that_they_were_simulated_with() -> None:
+    trials = [{"perception_window": 9.0, "max_sessions": 80}, {"initial_memory_pattern": "dominant_stuck"}]
+    configs = [{"config_idx": k, "params": params, "max_sessions": 60} for k, params in enumerate(trials)]
+    found = [chosen["params"] for chosen in effective(Config(model={"pattern": "conflictual"}), configs)]
+    assert found == [
+        {"perception_window": 9, "max_sessions": 80, "initial_memory_pattern": "conflictual"},
+        {"perception_window": 17, "max_sessions": 60, "initial_memory_pattern": "dominant_stuck"},
+    ]
+    assert all(isinstance(params["perception_window"], int) for params in found)
 
 
 @pytest.mark.slow
