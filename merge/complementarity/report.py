@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...jobs.complementarity.aggregate import Aggregate
@@ -52,7 +52,7 @@ def study_report(
         _answer(aggregate, numbers),
         _main(aggregate.layout.window_size, axis, figures),
         _groups(figures, resamples),
-        _configs(numbers, figures),
+        _configs(aggregate, numbers, figures),
         _fork(figures),
     ]
     if search is not None:
@@ -134,6 +134,9 @@ Mean octant distance at the end of the curves:
         + "\n".join(final)
         + f"""
 
+These ends are no outcome. V2 plans for the longest therapy allowed (`max_sessions`) and departs less the fewer
+sessions are left, so that its answers return to complementarity there, whatever became of the client.
+
 The strategic therapist never left complementarity in {numbers["never_forked"]:,} pairs
 ({percent(numbers["never_forked"] / numbers["total_pairs"])}). Dropouts at session 10:
 {numbers["dropouts"]["v2"]:,} with the strategic therapist, {numbers["dropouts"]["baseline"]:,} with the
@@ -184,7 +187,27 @@ therapist does.
     )
 
 
-def _configs(numbers: Mapping[str, Any], figures: Mapping[str, SavedFigure]) -> Section:
+def _limit(sessions: Iterable[int]) -> str:
+    low, high = min(found := set(sessions)), max(found)
+    return f"{low:,} sessions" if low == high else f"{low:,} to {high:,} sessions"
+
+
+def _session_limits(aggregate: Aggregate) -> str:
+    """Say whether stored and measured advantages are of equally long therapies."""
+    stored = [config["params"].get("max_sessions") for config in aggregate.configs]
+    measured = aggregate.max_sessions.tolist()
+    if not stored or None in stored:
+        return "How long the search's therapies could last is not known. "
+    if stored == measured:
+        return f"Both are of therapies of the same limits ({_limit(measured)}). "
+    return (
+        f"The search let therapies last as long as each trial said ({_limit(stored)}), here the limit is "
+        f"{_limit(measured)}: what is lost may be owed to that as well as to chance, and this run cannot tell the two "
+        "apart (`simulate.max_sessions_mode: trial` measures at the search's limits). "
+    )
+
+
+def _configs(aggregate: Aggregate, numbers: Mapping[str, Any], figures: Mapping[str, SavedFigure]) -> Section:
     found = numbers["stored_against_measured"]
     text = "The search stored an advantage for every config, measured on its own clients. "
     if found["mean_stored"] is not None:
@@ -196,8 +219,9 @@ def _configs(numbers: Mapping[str, Any], figures: Mapping[str, SavedFigure]) -> 
     if found["spearman"] is not None:
         text += f"Ranks agree with Spearman's \N{GREEK SMALL LETTER RHO} = {found['spearman']:.2f} "
         text += f"({p_value(found['spearman_p'])}). "
+    text += _session_limits(aggregate)
     text += (
-        "That the best ones lose is expected: a search that picks the largest of many noisy values "
+        "That the best ones lose something is expected: a search that picks the largest of many noisy values "
         "also picks lucky ones (the winner's curse). `tables/per_config.csv` of the run lists every config with its "
         "interval."
     )

@@ -25,12 +25,13 @@ from ...jobs.complementarity.search_analysis import (
 )
 from ..style import MUTED, figure, say_empty
 from .figures import BLACK, BLUE, GRAY, GREEN, RED, counted
+from .words import inert_tag
 
 LABEL_COLORS = {"TIGHT": GREEN, "MODERATE": "#E69F00", "WIDE": GRAY}
 
 
 def _named(parameter: str) -> str:
-    return f"{parameter} (inert in V2)" if parameter in INERT_IN_V2 else parameter
+    return parameter + inert_tag(parameter)
 
 
 def draw_history(frame: pd.DataFrame) -> Figure:

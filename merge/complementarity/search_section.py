@@ -12,7 +12,7 @@ from ..drawing import shown
 from ..page import Section, markdown_table
 from ..style import SavedFigure
 from .findings import SearchFindings
-from .words import percent, points, signed
+from .words import inert_tag, percent, points, signed
 
 
 def search_section(search: SearchFindings, figures: Mapping[str, SavedFigure]) -> Section:
@@ -63,19 +63,23 @@ def search_section(search: SearchFindings, figures: Mapping[str, SavedFigure]) -
             f"over the range of all trials, TIGHT below {TIGHT:.2f}, MODERATE below {MODERATE:.2f}, else WIDE."
         )
         convergence_rows = [
-            (f"`{row.parameter}`", f"{row.median_top:.4g}", f"{row.score:.2f}", row.label)
+            (f"`{row.parameter}`{inert_tag(row.parameter)}", f"{row.median_top:.4g}", f"{row.score:.2f}", row.label)
             for row in agreement.sort_values("score", kind="stable").itertuples()
         ]
         parts.append(markdown_table(("parameter", "median of the best", "score", "label"), convergence_rows))
     inert = " and ".join(f"`{name}`" for name in INERT_IN_V2)
-    parts.append(f"{inert} have no influence on V2; whatever importance they get is noise.")
+    parts.append(
+        f"{inert} have no influence on V2; importance and agreement that they get come from "
+        "chance, and from a search that looks again where it found something."
+    )
     captions = {
         "search_history": "Advantage of every trial, and the best so far.",
         "search_importance": "Which parameters distinguish the best trials (PED-ANOVA).",
         "search_parallel": "The best 15 trials, parameter by parameter.",
         "search_success": "Success of both therapists in every trial; advantage by the baseline's success.",
         "search_contrast": "Best against worst tenth of the trials, and agreement of the best.",
-        "search_power": "How many clients it takes to confirm the best trial with fresh ones.",
+        "search_power": "How many clients it takes to confirm the best trial with fresh ones, were its stored "
+        "rates the true ones. They are the luckiest of many, so take more.",
         "search_negative": "All advantages, also those that are none.",
     }
     return Section("The search behind the configs", "\n\n".join(parts), shown(figures, captions))

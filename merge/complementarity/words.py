@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from ...jobs.complementarity.params import INERT_IN_V2
+
+
+def inert_tag(parameter: str) -> str:
+    """Return what stands behind the name of a parameter that V2 does not use, else nothing."""
+    return " (inert in V2)" if parameter in INERT_IN_V2 else ""
+
 
 def percent(share: float) -> str:
     """Return a share as a percentage with one decimal."""

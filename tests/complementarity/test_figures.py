@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html.parser
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,13 @@ from quintet.merge.complementarity import figures, visualiser
 from quintet.merge.complementarity.findings import SearchFindings
 from quintet.merge.complementarity.rendering import search_drawings, study_drawings
 from quintet.merge.complementarity.report import study_report
+from quintet.merge.complementarity.search_section import search_section
 from quintet.merge.complementarity.tables import trajectory_arrays, write_tables
 from quintet.merge.drawing import draw_all
 from quintet.merge.page import PageFigure, Report, Section, markdown_table, report_html, report_markdown, write_report
 from quintet.merge.style import SavedFigure, figure, save
 
-from .study_sample import N_BINS, WINDOW_SIZE, aggregate, configs, rows_of
+from .study_sample import MAX_SESSIONS, N_BINS, WINDOW_SIZE, aggregate, configs, rows_of
 from .test_statistics import SPACE, trials
 
 SIDECAR = {"run": "sample", "config_sha256": "ab" * 32}
@@ -206,6 +208,31 @@ def test_the_report_warns_of_clients_seen_before_only_where_seeds_overlap(seed_o
     report = study_report(aggregate(), "session", {}, {}, search, seed_offset=seed_offset)
     (limits,) = [section for section in report.sections if section.heading == "What to keep in mind"]
     assert ("Clients that the search has seen" in limits.text) == is_told
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (MAX_SESSIONS, "Both are of therapies of the same limits (60 to 120 sessions)"),
+        ((100, 2000, 700, 60), "as each trial said (60 to 2,000 sessions), here the limit is 60 to 120 sessions"),
+        ((None,) * 4, "is not known"),
+    ],
+)
+def test_the_report_tells_a_shorter_therapy_from_the_winner_s_curse(own: tuple[int | None, ...], said: str) -> None:
+    params = [{"max_sessions": sessions} if sessions else {} for sessions in own]
+    chosen = tuple({**config, "params": each} for config, each in zip(configs(), params, strict=True))
+    report = study_report(replace(aggregate(), configs=chosen), "session", {}, {})
+    texts = {section.heading: section.text for section in report.sections}
+    assert said in texts["Config by config"]
+    assert "These ends are no outcome" in texts["The answer in brief"]
+
+
+def test_the_report_on_a_search_names_inert_parameters_and_doubts_the_stored_rates(tmp_path: Path) -> None:
+    saved = draw_all({"search_power": small}, tmp_path, SIDECAR, None).saved
+    section = search_section(SearchFindings(trials(60), {}, 50), saved)
+    assert "| `quick_seed_actions_threshold` (inert in V2) |" in section.text
+    assert "| `bond_alpha` |" in section.text
+    assert "luckiest of many" in section.figures[0].caption
 
 
 class Tags(html.parser.HTMLParser):
