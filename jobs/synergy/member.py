@@ -17,6 +17,7 @@ from .result import UnitResult
 
 LEARNED_ACCURACY = 0.5
 ACCURACY = "predictability/synergy_acc"
+CROSS_ENTROPY = "predictability/synergy_ce"
 LARGEST = float(np.finfo(np.float32).max)
 HIGHER_IS_BETTER = ("predictability/", "unimodal/", "info/")
 
@@ -66,7 +67,8 @@ class Member:
         if rule.metric not in self._history:
             raise ValueError(f"training.early_stopping.metric: {rule.metric!r} is not measured each epoch")
         values = [value for value in self._history[rule.metric] if not math.isnan(value)]
-        sign = -1.0 if rule.metric.startswith(HIGHER_IS_BETTER) else 1.0
+        higher = rule.metric.startswith(HIGHER_IS_BETTER) and rule.metric != CROSS_ENTROPY
+        sign = -1.0 if higher else 1.0
         best, since = math.inf, 0
         for value in values:
             if sign * value < best - rule.min_delta:

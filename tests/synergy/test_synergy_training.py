@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from quintet.jobs.synergy import Config, Dataset, Split, Unit, UnitResult, train_unit, train_units
+from quintet.jobs.synergy.config import EarlyStopping
+from quintet.jobs.synergy.member import Member
 from quintet.jobs.synergy.objective import EXPERIMENT_TYPES
 from quintet.jobs.synergy.training import Training
 
@@ -208,6 +210,28 @@ def test_early_stopping_ends_a_unit_and_leaves_the_others() -> None:
     watched = small_config(training={"early_stopping": {"enabled": True, "metric": "nothing"}})
     with pytest.raises(ValueError, match=r"early_stopping\.metric"):
         train_unit(small_dataset(), UNITS[0], watched)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "improves"),
+    [
+        ("predictability/synergy_ce", (2.0, 1.5, 1.0), True),
+        ("predictability/synergy_ce", (1.0, 1.5, 2.0), False),
+        ("predictability/synergy_norm_ce", (0.1, 0.4, 0.7), True),
+        ("predictability/synergy_norm_ce", (0.7, 0.4, 0.1), False),
+        ("val_loss", (2.0, 1.5, 1.0), True),
+    ],
+)
+def test_early_stopping_knows_which_way_a_metric_improves(
+    metric: str, values: tuple[float, ...], improves: bool
+) -> None:
+    config = small_config()
+    rule = EarlyStopping(enabled=True, patience=2, metric=metric)
+    member = Member(UNITS[0], config.layout(4, 8, 13), "fusion_only", config.objective("fusion_only"), 8, rule)
+    state = {"status": "running", "error": "", "steps": 0, "names": [metric], "final": {}, "final_names": []}
+    history = {"history": np.array([values]), "lengths": np.array([3])}
+    member.restore(state, {**history, "final": np.zeros(0), "confusion": np.zeros((8, 8)), "best": np.zeros(0)})
+    assert member.out_of_patience is not improves
 
 
 def test_without_a_target_the_synergy_metrics_are_null() -> None:
