@@ -71,7 +71,8 @@ def aggregate_condition(
 ) -> dict[str, Any]:
     """Return the entry of one condition from its successful records in run order."""
     summaries = {
-        name: summarise((record.get(name) for record in records), confidence) for name in sorted(metric_names(records))
+        name: strict(summarise((record.get(name) for record in records), confidence))
+        for name in sorted(metric_names(records))
     }
     return {
         "workspace_dim": dim,
@@ -87,7 +88,8 @@ def aggregate(records: Iterable[Mapping[str, Any]], *, confidence: float = 0.95)
     """Return the aggregated results of flat records in any order, keyed by condition in canonical order.
 
     Only records whose status is `done` count; a condition without any is absent. Values that are no finite numbers
-    are left out of a metric's summary, and a metric without values is absent. The object is strict JSON.
+    are left out of a metric's summary, and a metric without values is absent. The object is strict JSON: what overflows
+    is None.
     """
     return {
         condition_key(dim, scale): aggregate_condition(dim, scale, found, confidence)

@@ -249,6 +249,14 @@ def test_a_metric_without_any_number_and_a_condition_without_success_are_absent(
     assert aggregate([]) == {}
 
 
+def test_a_summary_that_overflows_is_strict_json() -> None:
+    kept = {"workspace_dim": 8, "synergy_scale": 1.0, "status": "done"}
+    found = aggregate([{**kept, "run_id": run, "loss": value} for run, value in enumerate((1e200, -1e200))])
+    json.dumps(found, allow_nan=False)
+    summary = found["dim_8_scale_1.0"]["aggregated_metrics"]["loss"]
+    assert summary["std"] is None and summary["mean"] == 0.0 and summary["n"] == 2
+
+
 def test_cost_stays_out_of_the_metrics() -> None:
     found = aggregate([{**record, "cpu_seconds": 1.0, "steps": 5} for record in records()])
     for entry in found.values():
