@@ -73,47 +73,72 @@ def raw_curves(
     return {"project": project, "entity": entity, "group": group, "tags": list(tags), "runs": list(runs)}
 
 
-def series_of(run: Mapping[str, Any], metric: str) -> list[float | None]:
-    """Return one curve of a raw run: numbers, or objects with a `value`; None where a number is missing."""
-    series = run.get("time_series", {})
-    points = series.get(metric, series.get(CURVES.get(metric, metric), []))
+def section_of(run: Any, place: int, section: str) -> Mapping[str, Any]:
+    """Return a section of a raw run; an absent one, or null, is empty.
+
+    Raises:
+        ValueError: the run or its section is no object.
+    """
+    if not isinstance(run, Mapping):
+        raise ValueError(f"runs[{place}]: found {type(run).__name__}; a run is an object")
+    found = run.get(section)
+    if not isinstance(found, Mapping | None):
+        raise ValueError(f"runs[{place}] ({run.get('name')}): {section}: found {type(found).__name__}; allowed: object")
+    return found or {}
+
+
+def series_of(run: Mapping[str, Any], metric: str, place: int = 0) -> list[float | None]:
+    """Return one curve of a raw run: numbers, or objects with a `value`; None where a number is missing.
+
+    Raises:
+        ValueError: the run's curves are no object, or the curve is no list.
+    """
+    series = section_of(run, place, "time_series")
+    points = series.get(metric, series.get(CURVES.get(metric, metric)))
     if isinstance(points, Mapping):
-        points = points.get("values", points.get("value", []))
+        points = points.get("values", points.get("value"))
+    if not isinstance(points, list | None):
+        kind = type(points).__name__
+        raise ValueError(f"runs[{place}] ({run.get('name')}): time_series.{metric}: found {kind}; allowed: list")
+    points = points or []
     return [number(point.get("value") if isinstance(point, Mapping) else point) for point in points]
 
 
 def processed_curves(
     raw: Mapping[str, Any], metrics: Sequence[str] | None = None, confidence: float = 0.95
 ) -> dict[str, Any]:
-    """Return per condition, in canonical order, the summary of each metric's curves over runs.
+    """Return per condition and experiment type, in canonical order, the summary of each metric's curves over runs.
 
     `raw` is the object of `raw_curves`, or a file of the reference: a list `runs` with `config`, `summary` and
-    `time_series`. Runs without workspace_dim or synergy_loss_scale are left out; a curve that no run has is absent.
+    `time_series`. Runs without workspace_dim are left out; the scale of a run that names none is 1.0, and a curve that
+    no run has is absent. Where there are several experiment types, keys end in theirs.
 
     Raises:
-        ValueError: there is no list of runs.
+        ValueError: there is no list of runs, or one has not that form.
     """
     runs = raw.get("runs")
     if not isinstance(runs, list):
         raise ValueError("runs: it must be a list")
-    groups: dict[tuple[int, float], list[Mapping[str, Any]]] = {}
-    for run in runs:
-        config = run.get("config", {})
+    groups: dict[tuple[int, float, str], list[tuple[int, Mapping[str, Any]]]] = {}
+    for place, run in enumerate(runs):
+        config = section_of(run, place, "config")
         dim, scale = number(config.get("workspace_dim")), number(config.get("synergy_loss_scale"))
-        if dim is not None and scale is not None:
-            groups.setdefault((int(dim), scale), []).append(run)
+        if dim is not None:
+            group = int(dim), 1.0 if scale is None else scale, str(config.get("experiment_type") or "")
+            groups.setdefault(group, []).append((place, run))
+    several = len({kind for _, _, kind in groups}) > 1
     conditions = {}
-    for dim, scale in sorted(groups):
-        members = groups[dim, scale]
+    for dim, scale, kind in sorted(groups):
+        members = groups[dim, scale, kind]
         found = {
-            metric: summarise_curves([series_of(run, metric) for run in members], confidence)
+            metric: summarise_curves([series_of(run, metric, place) for place, run in members], confidence)
             for metric in metrics or CURVES
         }
-        conditions[condition_key(dim, scale)] = {
+        conditions[condition_key(dim, scale) + (f"_{kind or 'unknown'}" if several else "")] = {
             "workspace_dim": dim,
             "synergy_scale": scale,
-            "experiment_type": members[0].get("config", {}).get("experiment_type"),
+            "experiment_type": kind or None,
             "n_runs": len(members),
-            "metrics": {metric: curve for metric, curve in found.items() if curve["n_runs"]},
+            "metrics": strict({metric: curve for metric, curve in found.items() if curve["n_runs"]}),
         }
     return {"confidence": confidence, "conditions": conditions}

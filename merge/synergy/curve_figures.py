@@ -19,6 +19,8 @@ ACCURACY = "predictability/synergy_acc"
 SKILL = "predictability/synergy_norm_ce"
 MOST_IN_LEGEND = 40
 MOST_FULL_BANDS = 5
+STYLES = ("-", "--", ":", "-.")
+"""Line of each experiment type, where there are several."""
 
 Conditions = Mapping[str, Mapping[str, Any]]
 """`conditions` of the processed curves: by condition key, with its `metrics`."""
@@ -53,6 +55,13 @@ def label_of(key: str, level: float) -> str:
     return f"Dim {level}" if key == "workspace_dim" else f"Scale {scale_text(level)}"
 
 
+def kind_of(conditions: Conditions, entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what labels say of a condition's experiment type, and its line; nothing where all have the same."""
+    kinds = sorted({str(other["experiment_type"]) for other in conditions.values()})
+    kind = str(entry["experiment_type"])
+    return ("" if len(kinds) == 1 else f", {kind}"), STYLES[kinds.index(kind) % len(STYLES)]
+
+
 def draw_all_conditions(conditions: Conditions, metric: str, n_bins: int = 8) -> Figure:
     """One line per condition."""
     drawn = figure(14, 8)
@@ -63,8 +72,9 @@ def draw_all_conditions(conditions: Conditions, metric: str, n_bins: int = 8) ->
         return drawn
     for key, color in hues(list(found)).items():
         entry = found[key]
-        label = f"Dim {entry['workspace_dim']}, Scale {scale_text(entry['synergy_scale'])}"
-        draw_curve(axes, entry["metrics"][metric], color, label, alpha=band_alpha(len(found)))
+        kind, style = kind_of(conditions, entry)
+        label = f"Dim {entry['workspace_dim']}, Scale {scale_text(entry['synergy_scale'])}{kind}"
+        draw_curve(axes, entry["metrics"][metric], color, label, style, band_alpha(len(found)))
     finish(axes, metric, n_bins)
     hidden = len(found) > MOST_IN_LEGEND
     note = f" ({len(found)}; hues by dimension, then scale)" if hidden else ""
@@ -93,10 +103,9 @@ def draw_panels(conditions: Conditions, metric: str, by: str, n_bins: int = 8) -
     for axes, level in zip(panels, panels_of, strict=False):
         for entry in conditions.values():
             if entry[by] == level and metric in entry["metrics"]:
-                label = label_of(other, entry[other])
-                draw_curve(
-                    axes, entry["metrics"][metric], lines_of[entry[other]], label, alpha=band_alpha(len(lines_of))
-                )
+                kind, style = kind_of(conditions, entry)
+                label, color = label_of(other, entry[other]) + kind, lines_of[entry[other]]
+                draw_curve(axes, entry["metrics"][metric], color, label, style, band_alpha(len(lines_of)))
         axes.set_title(label_of(by, level))
         if not axes.lines:
             say_empty(axes, f"No curve of {metric}.")
@@ -130,7 +139,7 @@ def draw_reconstruction(conditions: Conditions, dim: int) -> Figure:
         axes.axhline(NON_SYNERGY_MSE, color="tab:blue", ls=":", lw=1.2, label="Baseline 0.21")
         axes.axhline(SOURCE_MSE, color="tab:red", ls=":", lw=1.2, label="Baseline 0.083")
         axes.set_yscale("log")
-        axes.set_title(label_of("synergy_scale", entry["synergy_scale"]))
+        axes.set_title(label_of("synergy_scale", entry["synergy_scale"]) + kind_of(conditions, entry)[0])
     if not found:
         say_empty(panels[0], "No run of this dimension has these curves.")
     label_panels(drawn, panels, "Epoch", "Mean squared error")
@@ -150,8 +159,9 @@ def draw_synergy(conditions: Conditions, dim: int, n_bins: int = 8) -> Figure:
         kept = [entry for entry in found if metric in entry["metrics"]]
         for place, entry in enumerate(kept):
             color = shade(cmap, (place + 1) / len(kept))
-            label = label_of("synergy_scale", entry["synergy_scale"])
-            draw_curve(axes, entry["metrics"][metric], color, label, alpha=band_alpha(len(kept)))
+            kind, style = kind_of(conditions, entry)
+            label = label_of("synergy_scale", entry["synergy_scale"]) + kind
+            draw_curve(axes, entry["metrics"][metric], color, label, style, band_alpha(len(kept)))
         axes.axhline(baseline, color=MUTED, ls=":", lw=1.2)
         axes.set(xlabel="Epoch", ylabel=title_of(metric), ylim=(-0.02, 1.02), title=title_of(metric))
         if kept:

@@ -59,17 +59,37 @@ def write_curves(
     raw: Mapping[str, Any], folder: Path, origins: Mapping[str, Any], stamp: str | None, n_bins: int, form: str
 ) -> Rendered:
     """Write the processed curves and their figures."""
-    processed = processed_curves(raw)
+    try:
+        processed = processed_curves(raw)
+    except ValueError as error:
+        raise QuintetError(Exit.INPUT, f"{folder / RAW}: {error}") from None
     replace_file(folder / PROCESSED, json_bytes(processed))
+    left_out = len(raw["runs"]) - sum(entry["n_runs"] for entry in processed["conditions"].values())
+    if left_out:
+        click.echo(f"runs without a workspace_dim, left out: {left_out}", err=True)
     curves = draw(curve_drawings(processed, n_bins), folder / "training_curves", origins, stamp, form)
     return curves | draw(dimension_drawings(processed, n_bins), folder, origins, stamp, form)
 
 
-@click.command("extract")
+class Extract(click.Command):
+    """`--tags a b` is `--tags a --tags b`, as in the earlier script."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the flag before every word that follows it, up to the next flag."""
+        spread: list[str] = []
+        tags = False
+        for word in args:
+            if word.startswith("-"):
+                tags = word == "--tags"
+            spread += ["--tags", word] if tags and word != "--tags" else [] if tags else [word]
+        return super().parse_args(ctx, spread)
+
+
+@click.command("extract", cls=Extract)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--project", help="Copied into the raw file.")
 @click.option("--group", help="Copied into the raw file.")
-@click.option("--tags", multiple=True, help="Copied into the raw file; commas or several flags.")
+@click.option("--tags", multiple=True, help="Copied into the raw file; one or more.")
 @click.option("--entity", help="Copied into the raw file.")
 @click.option("--state", type=click.Choice(STATES), default="finished", show_default=True, help="Which units.")
 @click.option("--output-dir", type=click.Path(path_type=Path), help="Where to  [default: the run's folder wandb_data]")
@@ -85,6 +105,8 @@ def command(
     process_only: bool,
 ) -> None:
     """Write the learning curves of RUN: raw, per condition, and as figures."""
+    if run is None and len(tags) > 1 and Path(tags[-1]).is_dir():
+        tags, run = tags[:-1], Path(tags[-1])
     if run is None and not process_only:
         raise QuintetError(Exit.USAGE, "RUN: not given; only --process-only does without one")
     if run is None and output_dir is None:
