@@ -269,6 +269,9 @@ class Training(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"loss_configs: {name!r} is defined twice")
+        for entry in entries:
+            if not any(entry.weights.model_dump().values()):
+                raise ValueError(f"loss_configs: {entry.name!r} has no weight above 0; it must have one")
         return (*entries, *(entry for entry in PREDEFINED if entry.name not in names))
 
 
@@ -305,7 +308,7 @@ class Run(Section):
 
     backend: Literal["auto", "cpu", "torch", "torch-stacked"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
-    gpu_memory_percent: int = Field(75, ge=1, le=100)
+    gpu_memory_percent: float = Field(75, ge=1, le=100)
     group: Literal["all", "dim"] | Count = Field(
         None, validate_default=True, description="units of one block: 1, and 256 with torch-stacked"
     )
@@ -367,6 +370,16 @@ class Config(Section):
     def n_v(self) -> int:
         """Columns of the visual input."""
         return self.visual.latent_dim + self.data.append_size
+
+    @property
+    def train_rows(self) -> int:
+        """Rows that are trained on."""
+        return min(self.data.n_train, self.training.max_train_samples or self.data.n_train)
+
+    @property
+    def val_rows(self) -> int:
+        """Rows of the validation split that are measured on."""
+        return min(self.data.n_val, self.training.max_val_samples or self.data.n_val)
 
     def layout(self, workspace_dim: int, n_bins: int, n_v: int) -> Layout:
         """Return the sizes of the nets for a workspace, a number of classes and of columns of v."""

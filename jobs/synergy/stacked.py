@@ -330,7 +330,7 @@ class TorchEngine:
         optimiser: Optimiser,
         stacked: bool,
         device: str = "cpu",
-        memory_percent: int = 100,
+        memory_percent: float = 100.0,
     ) -> None:
         """Group the members into stacks; `memory_percent` caps this process's share of a GPU's memory.
 

@@ -191,7 +191,7 @@ def train_phase(config: Config) -> Phase:
     sweep, run, data = config.sweep, config.run, config.data
     layouts = [config.layout(dim, data.n_bins, config.n_v) for dim in sweep.dims]
     parameters = sum(layout.n_params for layout in layouts) / len(layouts)
-    rows = min(data.n_train, config.training.max_train_samples or data.n_train)
+    rows = config.train_rows
     epochs = config.epochs(sweep.experiment_type)
     per_step = STEP_SECONDS + PARAMETER_SECONDS * parameters * (0.2 + 0.8 * data.batch_size / 32)
     per_step *= config.objective(sweep.experiment_type).relative_cost

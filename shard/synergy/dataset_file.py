@@ -161,4 +161,6 @@ def wrong_dataset(file: h5py.File, config: Config, split: str, n: int) -> str | 
             return f"/{split}/u has values outside [0, 1]"
         if name.endswith("_bin") and int(values.max()) >= config.data.n_bins:
             return f"/{split}/{name} has class {int(values.max())}; allowed is below data.n_bins {config.data.n_bins}"
+        if (found := dataset.attrs.get("sha256")) != (own := sha256_of_array(values)):
+            return f"/{split}/{name} has sha256 {own}; allowed is {found}, its attribute"
     return None

@@ -142,10 +142,6 @@ def template() -> dict[str, Any]:
         {"name": "attr", "domain_type": "attr"},
         {"name": "v", "domain_type": "v_latents"},
     ]
-    for domain_keys in ("unique_indices", "redundant_indices"):
-        config["synergy"].pop(domain_keys)
-    config["synergy"]["unique_indices"] = {"attr": [10], "v": [12]}
-    config["synergy"]["redundant_indices"] = {"attr": list(range(10)), "v": list(range(12))}
     # what follows from another key stays free to follow it
     config["visual"]["lr"] = config["run"]["group"] = None
     return config

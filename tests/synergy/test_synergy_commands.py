@@ -226,6 +226,7 @@ def test_flags_beat_network_beats_preset_beats_file(tmp_path: Path) -> None:
     found = from_values(values("--config", str(file), "--preset", "quick", "--network", "small"))
     assert found["training"] == {"epochs": 25, "grad_clip": None, "optimizer": {"lr": 2e-3}}
     assert found["data"]["n_train"] == 20_000 and found["sweep"]["dims"] == [8, 12]
+    assert from_values(values("--gpu-memory-percent", "75.0"))["run"] == {"gpu_memory_percent": 75.0}
     found = from_values(values("--config", str(file), "--quick", "--epochs", "7", "--dims", "3,4"))
     assert (found["training"]["epochs"], found["sweep"]["dims"]) == (7, [3, 4])
     entry = {"name": "fusion_only", "weights": {"fusion": 1.0}, "epochs": 3}
@@ -256,6 +257,7 @@ def test_the_template_is_the_shipped_one_and_holds_the_defaults() -> None:
     config, defaults = Config(**shipped), Config()
     for section in ("data", "visual", "training", "sweep", "run", "report"):
         assert getattr(config, section) == getattr(defaults, section)
+    assert Config(**{**shipped, "data": {**shipped["data"], "append_size": False}}).n_v == 12
 
 
 def test_a_dry_run_writes_nothing(house: House, tmp_path: Path) -> None:
@@ -370,6 +372,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         ("u", ("/val/u", "[0, 1]")),
         ("nan", ("/train/v", "not finite")),
         ("shape", ("/test/attr",)),
+        ("digest", ("/val/attr", "sha256")),
         ("text", ("not an HDF5 file",)),
     ],
 )
@@ -388,6 +391,8 @@ def test_a_bad_data_set_from_outside_is_refused(
                 file["val/u"][0] = 1.5
             elif change == "nan":
                 file["train/v"][3, 2] = np.nan
+            elif change == "digest":
+                file["val/attr"][0, 10] = 0.123
             elif change == "shape":
                 del file["test/attr"]
     config = {**TINY, "inputs": {"dataset": str(path)}, "study": "synergy"}
