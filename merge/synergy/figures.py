@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,6 @@ SOURCE_MSE = 1.0 / 12.0
 NON_SYNERGY_MSE = 0.21
 LEAST_LUMINANCE = 0.45
 LEAST_SHARE_LABELLED = 6.0
-LEAST_GAP = 0.025
 MOST_RETAINED = 2.0
 """Beyond that a retention only says how little the largest dimension holds."""
 
@@ -123,8 +121,7 @@ def draw_trend(sweep: Sweep, metric: str, over: str) -> Figure:
 
 
 def set_x_axis(axes: Axes, levels: Sequence[float], log: bool, base: int) -> None:
-    """Put ticks at the levels, on a logarithmic axis where asked for or needed; it is linear around a level of 0."""
-    log = log or is_crowded(levels)
+    """Put ticks at the levels, on a logarithmic axis where asked for; it is linear around a level of 0."""
     if log and min(levels) > 0:
         axes.set_xscale("log", base=base)
     elif log:
@@ -133,12 +130,6 @@ def set_x_axis(axes: Axes, levels: Sequence[float], log: bool, base: int) -> Non
     labels = [scale_text(level).removesuffix(".0") for level in levels]
     axes.set_xticks(levels, labels, rotation=45 if len(levels) > 8 else 0)
     axes.set_xticks([], minor=True)
-
-
-def is_crowded(levels: Sequence[float]) -> bool:
-    """Whether some of ascending levels would stand too near to each other on a linear axis."""
-    gaps = [second - first for first, second in pairwise(levels)]
-    return bool(gaps) and min(gaps) < LEAST_GAP * (levels[-1] - levels[0])
 
 
 def draw_cells(axes: Axes, table: np.ndarray, text: str, cmap: str, limits: tuple[float, float] | None) -> Any:

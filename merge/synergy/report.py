@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...jobs.synergy.comparisons import reference_scale
 from ...jobs.synergy.conditions import scale_text
 from ...jobs.synergy.prior import CONTRADICTS, SUPPORTS
 from ...jobs.synergy.statistics import summarise
@@ -18,6 +19,7 @@ from .sweep import Sweep
 TITLE = "Does a small global workspace keep synergistic information?"
 LISTED = 20
 SCALED = ("best_val_loss", "final_val_loss")
+BANDS = "bands are 95 % t intervals, cut at the range of the runs"
 
 
 def study_report(
@@ -78,8 +80,8 @@ condition with the seeds {grid.base_seed} to {grid.base_seed + grid.runs_per_con
 so that conditions are paired. **{counts["completed"]:,} are done**, {counts["failed"]:,} failed,
 {counts["pending"]:,} are pending. Networks have {model.n_layers + 2} linear maps of width {model.hidden_dim}
 (decoders {model.decoder_hidden_dim}), experiment type `{grid.experiment_type}`,
-{config.epochs(grid.experiment_type)} epochs of {data.n_train:,} samples; everything below is measured on
-{data.n_val:,} validation samples after the last epoch.
+{config.epochs(grid.experiment_type)} epochs of {config.train_rows:,} samples; everything below is measured on
+{config.val_rows:,} validation samples after the last epoch.
 """,
     )
 
@@ -119,6 +121,12 @@ def _answer(sweep: Sweep, figures: Mapping[str, SavedFigure]) -> Section:
         if empty
         else ""
     )
+    redundant = sweep.config.synergy.redundant_indices
+    if redundant is not None and not any(redundant.values()):
+        floor += (
+            "\n**There is no R² of redundant columns, as `synergy.redundant_indices` names none: no slopes can be "
+            "compared, and every verdict is undecided. `null` takes the usual columns.**\n"
+        )
     text = markdown_table(("scale", "runs", "slope of synergy − slope of redundancy", "95 % interval", "verdict"), rows)
     return Section(
         "The answer in brief",
@@ -138,7 +146,8 @@ verdicts of several scales are not corrected for their number.
             figures,
             {
                 "synergy_prior": "What is kept of each kind, relative to the largest dimension, with 95 % intervals "
-                "over runs. A kind of which the largest dimension holds less than 0.05 is left out."
+                "over runs, cut at the range of the runs. A kind of which the largest dimension holds less than 0.05 "
+                "is left out."
             },
         ),
     )
@@ -189,15 +198,15 @@ def _metrics(sweep: Sweep, figures: Mapping[str, SavedFigure]) -> Section:
         "predictability/redundant_r2",
         "predictability/unique_r2",
     )
-    reference = 1.0 if 1.0 in sweep.scales else sweep.scales[(len(sweep.scales) - 1) // 2]
+    reference = reference_scale(sweep.scales)
     rows = [(dim, *(interval(sweep.summary(dim, reference, metric)) for metric in metrics)) for dim in sweep.dims]
     captions: dict[str, str] = {}
     for metric in sweep.metrics:
         name = file_name(metric)
         captions |= {
             f"heatmap_{name}": f"{title_of(metric)}: mean over runs of every condition.",
-            f"{name}_vs_dimensions": f"{title_of(metric)} over dimensions; bands are 95 % t intervals.",
-            f"{name}_vs_synergy_scale": f"{title_of(metric)} over scales of the synergy loss.",
+            f"{name}_vs_dimensions": f"{title_of(metric)} over dimensions; {BANDS}.",
+            f"{name}_vs_synergy_scale": f"{title_of(metric)} over scales of the synergy loss; {BANDS}.",
         }
     return Section(
         "Metric by metric",
@@ -219,7 +228,15 @@ def _comparisons(sweep: Sweep) -> Section:
         (row for row in tested if row["paired_p_holm"] < 0.05),
         key=lambda row: (row["paired_p_holm"], -abs(row["paired_mean_diff"])),
     )
-    listed = [row for row in kept if row["family"] == "dim" or row["metric"] not in SCALED]
+    listed = [row for row in kept if row["family"] == "dimension" or row["metric"] not in SCALED]
+    planned = reference_scale(sweep.scales)
+    done = [entry["synergy_scale"] for entry in sweep.aggregated.values()]
+    used = reference_scale(done) if done else planned
+    instead = (
+        f" No run at scale {scale_text(planned)} is done: the reference scale is {scale_text(used)}."
+        if used != planned
+        else ""
+    )
     rows = [
         (
             title_of(row["metric"]),
@@ -241,7 +258,7 @@ def _comparisons(sweep: Sweep) -> Section:
         f"""
 Every condition is compared with its reference scale and with the largest dimension, by Welch's test over runs and by
 paired tests over shared seeds; p values are corrected over each family by Bonferroni's and Holm's method
-(`tables/comparisons.csv` of the run, {len(sweep.comparisons):,} rows). Of {len(tested):,} paired t tests,
+(`tables/comparisons.csv` of the run, {len(sweep.comparisons):,} rows).{instead} Of {len(tested):,} paired t tests,
 {len(kept):,} stay below 0.05 after Holm's correction.{left_out}{f" {more}" if listed else ""}
 
 {table if listed else ""}
@@ -250,9 +267,8 @@ paired tests over shared seeds; p values are corrected over each family by Bonfe
 
 
 def _checks(sweep: Sweep, figures: Mapping[str, SavedFigure]) -> Section:
-    data = sweep.config.data
-    chance = 1.0 / data.n_bins
-    bound = 4.0 * (chance * (1.0 - chance) / data.n_val) ** 0.5
+    chance = 1.0 / sweep.config.data.n_bins
+    bound = 4.0 * (chance * (1.0 - chance) / sweep.config.val_rows) ** 0.5
     values = [
         record[name]
         for record in sweep.records

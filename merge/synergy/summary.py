@@ -18,12 +18,12 @@ LOSS = "best_val_loss"
 SHOWN = ("predictability/synergy_acc", "predictability/redundant_r2")
 
 
-def lines_of(results: Mapping[str, Any], runs_per_condition: int) -> Iterator[str]:
-    """Yield conditions, completion, range and mean of the validation loss, then one line per condition."""
+def lines_of(results: Mapping[str, Any], planned: int) -> Iterator[str]:
+    """Yield conditions, completion of what was planned, range and mean of the loss, then one line per condition."""
     losses = [
         entry["aggregated_metrics"][LOSS]["mean"] for entry in results.values() if LOSS in entry["aggregated_metrics"]
     ]
-    completion = sum(entry["n_runs"] for entry in results.values()) / (len(results) * runs_per_condition)
+    completion = sum(entry["n_runs"] for entry in results.values()) / planned
     yield f"Conditions with results: {len(results)}"
     yield f"Mean completion rate: {completion:.1%}"
     if losses:
@@ -39,10 +39,11 @@ def lines_of(results: Mapping[str, Any], runs_per_condition: int) -> Iterator[st
 def command(run: Path) -> None:
     """Say in a few lines what the sweep of RUN gave."""
     path = run / "tables" / "aggregated_results.json"
-    planned = Run.opened(run)
+    sweep = Run.opened(run).config()["sweep"]
     if not path.is_file() or not (results := json.loads(path.read_text(encoding="utf-8"))):
         raise QuintetError(Exit.INCOMPLETE, NOTHING)
-    for line in lines_of(results, planned.config()["sweep"]["runs_per_condition"]):
+    planned = len(sweep["dims"]) * len(sweep["synergy_scales"]) * sweep["runs_per_condition"]
+    for line in lines_of(results, planned):
         click.echo(line)
 
 
