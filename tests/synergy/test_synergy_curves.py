@@ -72,8 +72,10 @@ def test_a_run_without_a_scale_has_scale_one() -> None:
 
 
 def test_curves_that_overflow_are_strict_json() -> None:
-    found = processed_curves({"runs": [run_of("fusion_only", [1e200]), run_of("fusion_only", [-1e200])]})
+    runs = [run_of("fusion_only", [value], synergy_loss_scale=1.0) for value in (1e200, -1e200)]
+    found = processed_curves({"runs": runs})
     json.dumps(found, allow_nan=False)
+    assert found["conditions"]["dim_8_scale_1.0"]["metrics"]["val_loss"]["std"] == [None]
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ def test_a_verdict_without_redundant_columns_is_explained(indices: dict[str, lis
 
 def test_completion_counts_conditions_without_a_finished_run() -> None:
     entry = {"n_runs": 3, "aggregated_metrics": {LOSS: {"mean": 1.0}}}
-    assert "Mean completion rate: 25.0%" in list(lines_of({"dim_2_scale_1.0": entry}, 12))
+    found = {"dim_2_scale_1.0": entry, "dim_4_scale_1.0": entry}
+    assert "Mean completion rate: 50.0%" in list(lines_of(found, 12))
 
 
 @pytest.mark.parametrize(("log", "scale"), [(False, "linear"), (True, "log")])
