@@ -9,6 +9,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ MAX_CONFIG_BYTES = 1 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 32
 MAX_INTEGER_BITS = 128
+EXPONENT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+"
 PARTITIONS = r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]*(,[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)*"
 RESOURCE_KEYS: dict[str, tuple[type, float]] = {
     "shards": (int, 1),
@@ -60,6 +62,18 @@ def count_nodes(value: Any, source: str, depth: int = 0, budget: list[int] | Non
     children: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for child in children:
         count_nodes(child, source, depth + 1, budget)
+
+
+@cache
+def loader_class() -> Any:
+    """Return PyYAML's safe loader with the exponents of YAML 1.2: `1e-3` is a number as `1.0e-3` is."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"(?:{EXPONENT})\\Z"), list("-+.0123456789"))
+    return Loader
 
 
 def repeated_key(document: Any) -> str | None:
@@ -106,7 +120,7 @@ def parsed(text: str, source: str) -> Any:
             standing[-1] = (standing[-1][0], standing[-1][1] + size)
             if standing[-1][1] > MAX_NODES or len(standing) > MAX_DEPTH + 2:
                 raise QuintetError(Exit.USAGE, f"{source}: more than {MAX_NODES} values or {MAX_DEPTH} levels")
-        loader = yaml.SafeLoader(text)
+        loader = loader_class()(text)
         document = loader.get_single_node()
         repeated = repeated_key(document)
         data = None if document is None else loader.construct_document(document)

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .search_space import LARGEST_GRID, ParameterGrid, read_space, sample_parameters
-from .settings import KNOWN, NINE, Agent, settings_of
+from .settings import KNOWN, NINE, Agent, NotNegative, Real, settings_of
 from .worlds import DEFAULT_SIZE, GRID_WORLDS, REWARDS, WORLDS, check_size, check_world, full_rewards
 
 Family = Literal["grid", "delayed"]
 World = Literal["single", "double", "triple", "quad"]
 Metric = Literal["mean_reward", "success_rate", "max_reward", "auc_reward", "auc_success", "episodes_to_90"]
 Positive = Annotated[int, Field(strict=True, ge=1, le=10**9)]
-Seconds = Annotated[float, Field(gt=0.0)]
+Seconds = Annotated[Real, Field(gt=0.0)]
 
 DEFAULT_SPACE: dict[str, dict[str, Any]] = {
     "num_prototypes": {"type": "choice", "values": [3, 5, 7, 10]},
@@ -93,10 +93,10 @@ class Logging(Section):
 class Rewards(Section):
     """What a step pays in family `grid`."""
 
-    key: float = REWARDS["key"]
-    door: float = REWARDS["door"]
-    green_goal: float = REWARDS["green_goal"]
-    goal: float = REWARDS["goal"]
+    key: Real = REWARDS["key"]
+    door: Real = REWARDS["door"]
+    green_goal: Real = REWARDS["green_goal"]
+    goal: Real = REWARDS["goal"]
 
     @model_validator(mode="after")
     def _not_negative(self) -> Self:
@@ -137,7 +137,7 @@ class Store(Section):
     lease_seconds: Seconds = 120.0
     heartbeat_seconds: Seconds = 15.0
     max_attempts: Positive = 5
-    wait_seconds: Annotated[float, Field(ge=0.0)] = 900.0
+    wait_seconds: NotNegative = 900.0
     max_failures: Annotated[int, Field(strict=True, ge=0)] | None = None
 
     @model_validator(mode="after")
@@ -197,17 +197,23 @@ class Config(Section):
             axes = read_space(self.hyperparameters)
         except ValueError as error:
             raise ValueError(f"hyperparameters.{error}") from None
-        fixed = self.agent.model_dump(exclude_unset=True)
-        for axis in axes:
-            for value in axis.values or (axis.at(0.0), axis.at(math.nextafter(1.0, 0.0))):
-                try:
-                    settings_of({axis.name: value}, fixed, self.environment.family)
-                except ValueError as error:
-                    raise ValueError(f"hyperparameters.{error}") from None
+        ends = {axis.name: axis.values or (axis.at(0.0), axis.at(math.nextafter(1.0, 0.0))) for axis in axes}
+        for name, values in ends.items():
+            for value in values:  # the two epsilons are compared below
+                self._check_settings({"epsilon_min": 0.0, "epsilon_start": 1.0, name: value}, "hyperparameters.")
+        picks = (("epsilon_min", max), ("epsilon_start", min))
+        worst = {name: pick(ends[name]) for name, pick in picks if name in ends}
+        self._check_settings(worst, "hyperparameters." if worst else "agent.")
         if self.search.method == "grid":
             n_points = math.prod(len(axis.levels(self.search.grid_levels)) for axis in axes)
             if n_points > LARGEST_GRID:
                 raise ValueError(f"grid has {n_points} points; allowed at most {LARGEST_GRID}")
+
+    def _check_settings(self, params: Mapping[str, Any], section: str) -> None:
+        try:
+            settings_of(params, self.agent.model_dump(exclude_unset=True), self.environment.family)
+        except ValueError as error:
+            raise ValueError(f"{section}{error}") from None
 
     @property
     def max_failures(self) -> int:

@@ -22,10 +22,11 @@ NINE = (
 LARGEST = 1_000_000
 
 Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveShare = Annotated[float, Field(gt=0.0, le=1.0)]
+Real = Annotated[float, Field(strict=True)]
+Positive = Annotated[Real, Field(gt=0.0)]
+NotNegative = Annotated[Real, Field(ge=0.0)]
+Share = Annotated[Real, Field(ge=0.0, le=1.0)]
+PositiveShare = Annotated[Real, Field(gt=0.0, le=1.0)]
 FAMILY_DEFAULTS = {"grid": (0.95, 0.03), "delayed": (1.0, 0.02)}
 """gae_lambda and entropy_coef of each family. The delayed worlds' only reward comes after up to 245 steps."""
 
@@ -52,20 +53,14 @@ class Agent(BaseModel):
     conspec: Annotated[bool, Field(strict=True)] = True
     conspec_learning_rate: Positive = 2e-3
     conspec_updates: Count = 4
-    score_threshold: float = 0.6
-    criterion_margin: float = 0.6
+    score_threshold: Real = 0.6
+    criterion_margin: Real = 0.6
     criterion_patience: Annotated[int, Field(strict=True, ge=0, le=LARGEST)] = 25
     window: Count = 3
     diversity_weight: NotNegative = 0.2
     softmax_sharpness: Positive = 100.0
     freeze_memory: Annotated[bool, Field(strict=True)] = True
     intrinsic_mode: Literal["once", "peaks", "potential"] = "once"
-
-    @model_validator(mode="after")
-    def _epsilons_in_order(self) -> Self:
-        if self.epsilon_min > self.epsilon_start:
-            raise ValueError(f"epsilon_min {self.epsilon_min} > epsilon_start {self.epsilon_start}")
-        return self
 
 
 class Settings(Agent):
@@ -80,6 +75,12 @@ class Settings(Agent):
     lstm_hidden_size: Count = 128
     batch_size: Annotated[int, Field(strict=True, ge=2, le=LARGEST)] = 64
     memory_size: Annotated[int, Field(strict=True, ge=1, le=10**9)] = 5000
+
+    @model_validator(mode="after")
+    def _epsilons_in_order(self) -> Self:
+        if self.epsilon_min > self.epsilon_start:
+            raise ValueError(f"epsilon_min {self.epsilon_min} > epsilon_start {self.epsilon_start}")
+        return self
 
     @property
     def lambda_of_gae(self) -> float:

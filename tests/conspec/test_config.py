@@ -11,10 +11,31 @@ from quintet.jobs.conspec import sample_parameters
 from quintet.jobs.conspec.config import DEFAULT_SPACE, Config
 from quintet.jobs.conspec.settings import NINE, Settings
 from quintet.jobs.conspec.trial import Trial
+from quintet.shard.configs import parsed
 
 
 def space(name: str, **entry: Any) -> dict[str, Any]:
     return {"hyperparameters": {name: entry}}
+
+
+def fixed(value: Any) -> dict[str, Any]:
+    return {"type": "fixed", "value": value}
+
+
+def test_numbers_with_exponents_are_numbers() -> None:
+    text = "{learning_rate: {type: loguniform, min: 1e-4, max: 1e-2}, adam_eps: {type: fixed, value: 1E-6}}"
+    axes = Config(hyperparameters=parsed(text, "here")).hyperparameters
+    assert axes == {
+        "learning_rate": {"type": "loguniform", "min": 0.0001, "max": 0.01},
+        "adam_eps": {"type": "fixed", "value": 0.000001},
+    }
+    assert parsed('[.5e2, -1.E+3, 7, 1e, 1e3x, "1e-3"]', "here") == [50.0, -1000.0, 7, "1e", "1e3x", "1e-3"]
+
+
+def test_the_two_epsilons_are_compared_where_they_stand() -> None:
+    searched = {"epsilon_min": fixed(0.001), "epsilon_start": fixed(0.005)}
+    assert Config(hyperparameters=searched).parameters("single", 0) == {"epsilon_min": 0.001, "epsilon_start": 0.005}
+    assert Config(hyperparameters={"epsilon_min": fixed(0.001)}, agent={"epsilon_start": 0.005})
 
 
 def test_defaults_are_those_of_the_study() -> None:
@@ -80,6 +101,31 @@ def test_grids_have_no_more_trials_than_points() -> None:
         ),
         ({"agent": {"gae_lambda": 1.5}}, "agent.gae_lambda"),
         ({"agent": {"epsilon_min": 0.5, "epsilon_start": 0.1}}, "epsilon_min 0.5 > epsilon_start 0.1"),
+        (
+            {"hyperparameters": {"epsilon_min": fixed(0.5), "epsilon_start": fixed(0.1)}},
+            "hyperparameters.epsilon_min 0.5 > epsilon_start 0.1",
+        ),
+        (
+            {
+                "hyperparameters": {
+                    "epsilon_start": {"type": "choice", "values": [0.1, 1.0]},
+                    "epsilon_min": {"type": "uniform", "min": 0.0, "max": 0.2},
+                }
+            },
+            "> epsilon_start 0.1",
+        ),
+        (
+            {**space("epsilon_min", type="fixed", value=0.5), "agent": {"epsilon_start": 0.1}},
+            "hyperparameters.epsilon_min 0.5 > epsilon_start 0.1",
+        ),
+        (space("learning_rate", type="fixed", value="1e-3"), "learning_rate: '1e-3'"),
+        (space("gamma", type="fixed", value=True), "gamma: True"),
+        ({"agent": {"clip": "0.2"}}, "agent.clip"),
+        ({"agent": {"value_coef": True}}, "agent.value_coef"),
+        ({"agent": {"score_threshold": "0.6"}}, "agent.score_threshold"),
+        ({"environment": {"rewards": {"key": True}}}, "rewards.key"),
+        ({"store": {"lease_seconds": "60"}}, "store.lease_seconds"),
+        ({"store": {"wait_seconds": True}}, "store.wait_seconds"),
         ({"agent": {"intrinsic_mode": "twice"}}, "'once', 'peaks' or 'potential'"),
         ({"agent": {"chunk_len": 0}}, "agent.chunk_len"),
         ({"environment": {"size": 9}}, "size 9"),
