@@ -159,7 +159,7 @@ def full_rewards(rewards: Mapping[str, float] | None) -> dict[str, float]:
     for key, value in (rewards or {}).items():
         if key not in REWARDS:
             raise ValueError(f"rewards.{key}: no such reward; known: {', '.join(REWARDS)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
             raise ValueError(f"rewards.{key}: {value!r}; allowed finite numbers from 0")
     return {**REWARDS, **{key: float(value) for key, value in (rewards or {}).items()}}
 

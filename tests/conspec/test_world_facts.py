@@ -310,7 +310,7 @@ def test_ended_lanes_ignore_whatever_they_are_told(family: str, steps: int) -> N
 
 
 def test_rewards_can_be_configured() -> None:
-    env = make_env("single", rewards={"key": 2.0, "goal": 7.0})
+    env = make_env("single", rewards={"key": np.float32(2.0), "goal": np.int64(7)})
     env.reset()
     actions = FACTS["shortest"]["single/standard"]["solutions"][0]["actions"]
     assert sum(float(env.step([action])[1][0]) for action in actions) == 9.5
