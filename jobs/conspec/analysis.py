@@ -66,8 +66,9 @@ def _statistics(trials: Mapping[int, Record], metric: str, direction: str) -> di
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             numbers = np.array(values, np.float64)
             pearson[name] = correlation(numbers, rewards)
-            spearman[name] = correlation(average_ranks(numbers), average_ranks(rewards))
-    counts, edges = np.histogram(rewards, bins=HISTOGRAM_BINS)
+            ranks = average_ranks(numbers), average_ranks(rewards)
+            spearman[name] = None if pearson[name] is None else correlation(*ranks)
+    counts, edges = histogram(rewards)
     return {
         "trials": len(rows),
         "mean_reward_mean": float(rewards.mean()),
@@ -84,6 +85,15 @@ def _statistics(trials: Mapping[int, Record], metric: str, direction: str) -> di
         "importance_order": importance_order(pearson),
         "histogram20": {"counts": counts.tolist(), "edges": edges.tolist()},
     }
+
+
+def histogram(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return counts and edges of 20 bins over the finite values, widened by 0.5 each way where 20 do not fit."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    if (np.diff(np.linspace(low, high, HISTOGRAM_BINS + 1)) <= 0).any():
+        low, high = low - 0.5, high + 0.5
+    return np.histogram(finite, HISTOGRAM_BINS, (low, high))
 
 
 def best_of(values: NDArray[np.float64], direction: str) -> int:

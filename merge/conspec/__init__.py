@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...shard.conspec import ABLATION, PREFIX, ablation_trials
+from ...shard.conspec import ABLATION, PREFIX
 from ..origin import made_from
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
     from ..drawing import draw_all
     from ..page import write_report
     from .records import STAMP, write_records
-    from .rendering import record_drawings, run_drawings
-    from .report import CAPTIONS, OF_PARAMETERS, search_report
+    from .rendering import left_out, record_drawings, run_drawings
+    from .report import CAPTIONS, search_report
     from .space import scales_of
     from .stored import Study, utc
     from .summary import write_summary
@@ -167,11 +167,12 @@ def render(context: Context, figures: Path, tables: Path, report: Path, stamp: s
         **record_drawings(material.records, scales_of(context.config), material.metric, material.direction),
         **run_drawings(study),
     }
-    empty = () if study.searched else OF_PARAMETERS
-    if not ablation_trials(context.config):
-        empty = (*empty, ABLATION)
+    empty = left_out(study)
+    for name in empty:  # an earlier merge may have drawn it
+        for path in figures.glob(f"{name}.*"):
+            path.unlink()
     shown = [name for name in CAPTIONS if name not in empty]
     drawn = draw_all({name: drawings[name] for name in shown}, figures, origins, stamp or None)
     rows = provenance_rows(context, origins)
-    write_report(search_report(material, drawn.saved, cost_of(study), rows, stamp or None), report)
+    write_report(search_report(material, drawn.saved, cost_of(study), rows, stamp or None, empty), report)
     drawn.need_all()

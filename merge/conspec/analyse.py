@@ -11,15 +11,15 @@ import click
 from ...jobs.conspec.analysis import DIRECTIONS, analyse
 from ...jobs.conspec.metrics import OPTIMIZED
 from ...shard.commands.base import run_command
-from ...shard.conspec.advice import SLOW_ADVICE
+from ...shard.conspec.advice import slow_advice
 from ...shard.errors import Exit, QuintetError
 from ..drawing import draw_all
 from ..exports import write_file
 from ..page import report_markdown
 from .records import read_results
-from .rendering import record_drawings
+from .rendering import FIXED, OF_PARAMETERS, record_drawings
 from .report import Material, search_report
-from .space import guessed_scales
+from .space import guessed_scales, varies
 from .words import is_slow
 
 
@@ -65,13 +65,16 @@ def command(results_dir: Path, output: Path, figures: Path | None, metric: str, 
         raise QuintetError(Exit.USAGE, f"{results_dir}: {error}") from None
     made_from = {"results": results_dir.name, "metric": metric, "direction": direction, "trials": len(records)}
     drawings = record_drawings(records, guessed_scales(records), metric, direction)
+    empty = {} if varies(records) else dict.fromkeys(OF_PARAMETERS, FIXED)
+    drawings = {name: draw for name, draw in drawings.items() if name not in empty}
     drawn = draw_all(drawings, figures or output.parent / "figures", made_from, None)
     material = Material(records, found, metric, direction)
-    write_file(output, report_markdown(search_report(material, drawn.saved, {}, made_from), output.parent).encode())
+    report = search_report(material, drawn.saved, {}, made_from, left_out=empty)
+    write_file(output, report_markdown(report, output.parent).encode())
     for line in lines_of(found):
         click.echo(line)
     if is_slow(found):
-        click.echo(SLOW_ADVICE, err=True)
+        click.echo(slow_advice(with_conspec=True), err=True)
     click.echo(str(output))
     drawn.need_all()
 

@@ -7,13 +7,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..drawing import Drawing
-from .run_figures import draw_ablation, draw_curves, draw_prototypes
+from .run_figures import (
+    draw_ablation,
+    draw_curves,
+    draw_prototypes,
+    rows_with_peaks,
+    worlds_with_pairs,
+    worlds_with_trials,
+)
 from .search_figures import draw_best, draw_impact, draw_parallel, draw_rewards
 from .space import Scale
 from .world_figure import draw_worlds
 
 if TYPE_CHECKING:
     from .stored import Study
+
+OF_PARAMETERS = ("hyperparameter_impact", "parallel_coordinates")
+OF_TRIALS = ("reward_distributions", *OF_PARAMETERS, "best_configs_comparison", "learning_curves")
+FIXED = "every parameter is fixed"
 
 
 def record_drawings(
@@ -37,3 +48,17 @@ def run_drawings(study: Study) -> dict[str, Drawing]:
         "ablation": partial(draw_ablation, study),
         "environments": partial(draw_worlds, config.environments, config.environment.family, config.environment.size),
     }
+
+
+def left_out(study: Study) -> dict[str, str]:
+    """Return the figures of a run that would hold no data, and why."""
+    reasons: dict[str, str] = {}
+    if not study.searched:
+        reasons |= dict.fromkeys(OF_PARAMETERS, FIXED)
+    if not worlds_with_trials(study):
+        reasons |= dict.fromkeys(OF_TRIALS, "no trial is COMPLETE")
+    if not rows_with_peaks(study):
+        reasons["prototype_events"] = "no rewarded peak in the last 100 episodes of a best trial"
+    if not worlds_with_pairs(study):
+        reasons["ablation"] = "no trial was trained again without ConSpec"
+    return reasons

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...shard.conspec.advice import SLOW_ADVICE
+from ...jobs.conspec.settings import NINE, Settings
+from ...shard.conspec import has_conspec
+from ...shard.conspec.advice import slow_advice
 from ..page import PageFigure, Report, Section, markdown_table
 from ..style import SavedFigure
 from .intervals import interval_of
@@ -39,8 +42,6 @@ CAPTIONS = {
         "any six."
     ),
 }
-OF_PARAMETERS = ("hyperparameter_impact", "parallel_coordinates")
-"""Figures that say nothing where every parameter is fixed."""
 SUCCESS_BAR = 0.95
 
 
@@ -77,6 +78,7 @@ def search_report(
     cost: Mapping[str, Any],
     provenance: Mapping[str, Any],
     stamp: str | None = None,
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """Put a search's numbers and figures into words.
 
@@ -86,6 +88,7 @@ def search_report(
         cost: what the section Cost lists.
         provenance: what the last section lists.
         stamp: warning on top, or None.
+        left_out: figures without data, and why.
     """
     sections = [summary(material), best_section(material), statistics_section(material), correlations(material)]
     if material.study is not None:
@@ -93,9 +96,18 @@ def search_report(
     if cost:
         sections.append(Section("Cost", facts_table(cost)))
     shown_figures = tuple(PageFigure(figures[name], text) for name, text in CAPTIONS.items() if name in figures)
-    sections.append(Section("Visualizations", "", shown_figures))
+    sections.append(Section("Visualizations", left_out_line(left_out), shown_figures))
     sections.append(Section("Provenance", facts_table(provenance)))
     return Report(TITLE, tuple(sections), stamp)
+
+
+def left_out_line(reasons: Mapping[str, str]) -> str:
+    """Name the figures that were left out, by reason; empty where there are none."""
+    told = [
+        f"{' and '.join(f'`{name}`' for name in CAPTIONS if reasons.get(name) == reason)} ({reason})"
+        for reason in dict.fromkeys(reasons.values())
+    ]
+    return f"Left out: {'; '.join(told)}." if told else ""
 
 
 def facts_table(facts: Mapping[str, Any]) -> str:
@@ -112,7 +124,7 @@ def summary(material: Material) -> Section:
         parts += findings(material.study)
     parts += farmed(material.analysis, *material.rules)
     if is_slow(material.analysis):
-        parts.append(SLOW_ADVICE)
+        parts.append(slow_advice(material.study is None or has_conspec(material.study.config)))
     parts += material.advice
     return Section("Summary", "\n\n".join(parts))
 
@@ -121,7 +133,10 @@ def best_section(material: Material) -> Section:
     """List the best trial of each world."""
     parts = []
     for world, found in material.analysis.items():
-        rows = [(name, shown(value)) for name, value in found["best_hyperparameters"].items()]
+        given = found["best_hyperparameters"]
+        defaults = {name: Settings.model_fields[name].default for name in NINE if name not in given}
+        rows = [(name, shown(value)) for name, value in given.items()]
+        rows += [(name, f"{shown(value)} (default)") for name, value in defaults.items()]
         parts.append(
             f"### {world.capitalize()}: trial {found['best_trial']}\n\n"
             f"* Mean Reward: {found['best_reward']:.3f}\n"

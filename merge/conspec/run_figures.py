@@ -9,12 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...jobs.conspec.worlds import WORLDS, grid_world
 from ...shard.conspec.rows import event_kinds
-from ..style import figure, say_empty
+from ..style import figure
 from .intervals import interval_of
 from .search_figures import colour_of
 
 if TYPE_CHECKING:
+    from ...jobs.conspec.config import Environment
     from .stored import Study
 
 WIDEST_CONFIDENCE = 1.96  # standard errors on either side of a mean
@@ -22,14 +24,36 @@ ABLATED = ("success_rate", "auc_success")
 WORDS = {"success_rate": "success rate, last 100", "auc_success": "share of successes, all episodes"}
 
 
+def worlds_with_trials(study: Study) -> list[str]:
+    """Return the worlds with a COMPLETE trial."""
+    return [world for world, trials in study.searches.items() if len(trials.complete)]
+
+
+def rows_with_peaks(study: Study) -> dict[str, int]:
+    """Return the best trial's row of the worlds in which its prototypes have rewarded peaks."""
+    best = {world: study.best_row(world) for world in study.searches}
+    return {world: row for world, row in best.items() if row is not None and study.searches[world].counts[row].any()}
+
+
+def worlds_with_pairs(study: Study) -> list[str]:
+    """Return the worlds of which a trial was trained again without ConSpec."""
+    return [world for world in study.searches if len(study.pairs(world).numbers)]
+
+
+def event_columns(environment: Environment, world: str) -> list[int]:
+    """Return the kinds of events that a world has, in their order, and the column of no event."""
+    if environment.family == "delayed":
+        return [*range(WORLDS.index(world) + 1), 4, 5]
+    grid = grid_world(world, environment.size)
+    keys, doors = (sorted(colour - 1 for colour in places) for places in (grid.keys, grid.doors))
+    return [*keys, *(3 + door for door in doors), *([6] if grid.green_goal else []), 7, 8]
+
+
 def draw_curves(study: Study) -> Figure:
     """Draw mean return over episodes: of all trials, the best one, those with a twin, and the twins without ConSpec."""
-    worlds = list(study.searches)
-    drawn = figure(6 * max(len(worlds), 1), 4.6)
-    panels = np.atleast_1d(drawn.subplots(1, max(len(worlds), 1)))
-    if not worlds:
-        say_empty(panels[0], "no data")
-    for axes, world in zip(panels, worlds, strict=False):
+    worlds = worlds_with_trials(study)
+    drawn = figure(6 * len(worlds), 4.6)
+    for axes, world in zip(np.atleast_1d(drawn.subplots(1, len(worlds))), worlds, strict=True):
         draw_world_curves(axes, study, world)
     return drawn
 
@@ -39,9 +63,6 @@ def draw_world_curves(axes: Axes, study: Study, world: str) -> None:
     trials = study.searches[world]
     axes.set_title(f"{world.capitalize()}")
     rows = trials.complete
-    if not len(rows):
-        say_empty(axes, "no COMPLETE trial")
-        return
     sizes = trials.block_episodes[rows[0]]
     shown = sizes > 0
     centres = (np.cumsum(sizes) - sizes / 2)[shown]
@@ -75,25 +96,17 @@ def draw_world_curves(axes: Axes, study: Study, world: str) -> None:
 
 def draw_prototypes(study: Study) -> Figure:
     """Draw which events the rewarded peaks of the best trial's prototypes stand near, per world."""
-    worlds = list(study.searches)
-    kinds = [*event_kinds(study.config.environment.family), "none"]
-    rows = [study.best_row(world) for world in worlds]
-    heights = [
-        1.6 + 0.45 * (len(study.searches[world].activated[row]) if row is not None else 2)
-        for world, row in zip(worlds, rows, strict=True)
-    ]
+    rows = rows_with_peaks(study)
+    names_of_kinds = [*event_kinds(study.config.environment.family), "none"]
+    heights = [1.6 + 0.45 * len(study.searches[world].activated[row]) for world, row in rows.items()]
     drawn = figure(11, max(sum(heights) + 0.6, 3))
-    panels = np.atleast_1d(drawn.subplots(max(len(worlds), 1), 1, height_ratios=heights or None))
-    if not worlds:
-        say_empty(panels[0], "no data")
-    for axes, world, row in zip(panels, worlds, rows, strict=False):
+    panels = np.atleast_1d(drawn.subplots(len(rows), 1, height_ratios=heights))
+    for axes, (world, row) in zip(panels, rows.items(), strict=True):
         axes.grid(visible=False)
-        if row is None:
-            axes.set_title(world.capitalize())
-            say_empty(axes, "no COMPLETE trial")
-            continue
         trials = study.searches[world]
-        counts, activated = trials.counts[row], trials.activated[row]
+        columns = event_columns(study.config.environment, world)
+        kinds = [names_of_kinds[column] for column in columns]
+        counts, activated = trials.counts[row][:, columns], trials.activated[row]
         total = counts.sum(axis=1, keepdims=True)
         shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -113,25 +126,19 @@ def draw_prototypes(study: Study) -> Figure:
 
 def draw_ablation(study: Study) -> Figure:
     """Draw each pair of twins with and without ConSpec, per world and metric."""
-    worlds = list(study.searches)
-    drawn = figure(5.4 * len(ABLATED), 4.4 * max(len(worlds), 1))
-    panels = drawn.subplots(max(len(worlds), 1), len(ABLATED), squeeze=False)
-    for line, world in zip(panels, worlds, strict=False):
+    worlds = worlds_with_pairs(study)
+    drawn = figure(5.4 * len(ABLATED), 4.4 * len(worlds))
+    panels = drawn.subplots(len(worlds), len(ABLATED), squeeze=False)
+    for line, world in zip(panels, worlds, strict=True):
         for axes, metric in zip(line, ABLATED, strict=True):
             draw_pairs(axes, study, world, metric)
-    if not worlds:
-        for axes in panels.ravel():
-            say_empty(axes, "no data")
     return drawn
 
 
 def draw_pairs(axes: Axes, study: Study, world: str, metric: str) -> None:
     """Draw the pairs of one world."""
     pairs, differences = study.pairs(world), study.differences(world, metric)
-    if study.ablation is None or not len(differences):
-        axes.set_title(world.capitalize())
-        say_empty(axes, "no trial was trained again without ConSpec")
-        return
+    assert study.ablation is not None
     with_ = study.searches[world].metrics[metric][pairs.with_conspec]
     without = study.ablation.metrics[metric][pairs.without]
     for first, second in zip(with_, without, strict=True):

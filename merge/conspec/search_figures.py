@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from ...jobs.conspec.analysis import best_of
+from ...jobs.conspec.analysis import best_of, histogram
 from ...jobs.conspec.worlds import WORLDS
 from ..style import figure, say_empty
 from .space import Scale
@@ -20,7 +20,6 @@ from .space import Scale
 Record = Mapping[str, Any]
 COLOURS = {"single": "#0072B2", "double": "#D55E00", "triple": "#009E73", "quad": "#AA4499"}
 MARKERS = {"single": "o", "double": "s", "triple": "^", "quad": "D"}
-BINS = 20
 JITTER = 0.01
 MARGIN = 0.06
 JITTER_SEED = 20230523
@@ -57,14 +56,15 @@ def draw_rewards(records: Sequence[Record]) -> Figure:
     for axes, (world, trials) in zip(panels, worlds.items(), strict=False):
         axes.set_title(f"{world.capitalize()} Environment")
         values = column(trials, "mean_reward")
-        low, high = float(values.min()), float(values.max())
-        spread = (low, high) if high > low else (low - 0.5, high + 0.5)
-        axes.hist(values, bins=BINS, range=spread, edgecolor="black", alpha=0.7, color=colour_of(world))
-        axes.axvline(float(values.mean()), color="red", linestyle="--", label="Mean")
+        finite = values[np.isfinite(values)]
+        _, edges = histogram(values)
+        axes.hist(finite, bins=edges.tolist(), edgecolor="black", alpha=0.7, color=colour_of(world))
+        if len(finite):
+            axes.axvline(float(finite.mean()), color="red", linestyle="--", label="Mean")
+            axes.legend()
         axes.set_xlabel("Mean Reward")
         axes.set_ylabel("Frequency")
         axes.yaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
     return drawn
 
 
@@ -121,7 +121,8 @@ def draw_one_impact(
     places = [float(choice) if numeric else scale.place(choice) for choice in scale.choices]
     ends = (min(places), max(places)) if places else (0.0, 0.0)
     log = scale.log or (numeric and ends[1] >= 4 * ends[0] > 0)
-    for world, records in worlds.items():
+    for world, every in worlds.items():
+        records = [record for record in every if scale.name in record["hyperparameters"]]
         given = [record["hyperparameters"][scale.name] for record in records]
         x = np.array(given, float) if numeric else np.array([scale.place(value) for value in given])
         y = column(records, "mean_reward")
@@ -178,7 +179,7 @@ def draw_best(records: Sequence[Record], metric: str, direction: str) -> Figure:
         side.bar_label(drawn_bars, [form.format(value) for value in values], padding=3)
         side.set_ylabel(label)
     axes.set_xlim(-0.5 - BAR, len(best) - 0.5 + BAR)
-    axes.set_ylim(0, 1.15 * max(float(bars[0][2].max()), 1e-9))
+    axes.set_ylim(0, 1.15 * max([1e-9, *(float(value) for value in bars[0][2] if np.isfinite(value))]))
     other.set_ylim(0, 1.15)
     other.set_yticks(np.linspace(0, 1, 6))
     other.grid(visible=False)
@@ -200,9 +201,15 @@ def draw_parallel(records: Sequence[Record], scales: Sequence[Scale], metric: st
     return drawn
 
 
+def extent(values: np.ndarray) -> tuple[float, float]:
+    """Return the least and the greatest finite value, twice 0 where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+
+
 def unit_places(values: np.ndarray, log: bool) -> tuple[np.ndarray, tuple[str, str]]:
     """Return values as shares of their range, and the labels of its two ends."""
-    low, high = float(values.min()), float(values.max())
+    low, high = extent(values)
     ends = (f"{low:.3g}", f"{high:.3g}")
     if high == low:
         return np.full(len(values), 0.5), ends
@@ -218,7 +225,9 @@ def draw_world_parallel(
     rewards = column(trials, "mean_reward")
     lines, names = [], [*(scale.name for scale in scales), "mean_reward"]
     for place, scale in enumerate(scales):
-        given = [record["hyperparameters"][scale.name] for record in trials]
+        has = np.array([scale.name in record["hyperparameters"] for record in trials])
+        given = [record["hyperparameters"][scale.name] for record, known in zip(trials, has, strict=True) if known]
+        heights = np.full(len(trials), np.nan)  # a line has a gap where its trial lacks the parameter
         if scale.choices:
             top = max(len(scale.choices) - 1, 1)
             shares = np.array([scale.place(value) / top if len(scale.choices) > 1 else 0.5 for value in given])
@@ -229,17 +238,18 @@ def draw_world_parallel(
         else:
             shares, ends = unit_places(np.array(given, float), scale.log)
             marks = {0.0: ends[0], 1.0: ends[1]} if ends[0] != ends[1] else {0.5: ends[0]}
-        lines.append(shares)
-        label_axis(axes, place, marks)
+        heights[has] = shares
+        lines.append(heights)
+        if given:
+            label_axis(axes, place, marks)
     shares, ends = unit_places(rewards, False)
     lines.append(shares)
     label_axis(axes, len(scales), {0.0: ends[0], 1.0: ends[1]} if ends[0] != ends[1] else {0.5: ends[0]})
-    low, high = float(rewards.min()), float(rewards.max())
+    low, high = extent(rewards)
     norm = Normalize(low, high if high > low else low + 1.0)
     colours = colormaps["viridis"]
     for row in np.argsort(rewards, kind="stable"):
-        heights = [line[row] for line in lines]
-        axes.plot(heights, color=colours(norm(rewards[row])), alpha=0.55, linewidth=1.2)
+        axes.plot([line[row] for line in lines], color=colours(norm(rewards[row])), alpha=0.55, linewidth=1.2)
     axes.plot(
         [line[best] for line in lines], color="#C1121F", linewidth=3.2, label=f"best: trial {trials[best]['trial']}"
     )

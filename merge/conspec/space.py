@@ -48,3 +48,8 @@ def guessed_scales(records: Sequence[Mapping[str, Any]]) -> list[Scale]:
         positive = numbers and all(value > 0 for value in distinct)
         found.append(Scale(name, tuple(distinct) if few else (), name in LOGARITHMIC and positive and not few))
     return found
+
+
+def varies(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether two records differ in a parameter."""
+    return any(record["hyperparameters"] != records[0]["hyperparameters"] for record in records[1:])

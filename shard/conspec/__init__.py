@@ -94,9 +94,15 @@ def world_of(phase: str) -> str:
     return phase.removeprefix(PREFIX)
 
 
+def has_conspec(config: Config) -> bool:
+    """Whether any trial of the search is with ConSpec."""
+    searched = {axis.name: axis.values for axis in read_space(config.hyperparameters)}
+    return any(searched.get("conspec", (config.agent.conspec,)))
+
+
 def ablation_trials(config: Config) -> int:
     """Return how many trials of each world are trained again; none where the search itself is without ConSpec."""
-    if not config.agent.conspec and "conspec" not in config.hyperparameters:
+    if not has_conspec(config):
         return 0
     return min(config.ablation.trials, config.trials_per_world)
 

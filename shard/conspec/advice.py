@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from ..run import Run
 
 MEMORY_ADVICE = (
-    "out of memory: smaller values of hidden_dim, lstm_hidden_size, num_prototypes or memory_size need less, "
+    "out of memory: smaller values of batch_size, hidden_dim, lstm_hidden_size or memory_size need less, "
     "or give the phase more with phases.<name>.mem_mb"
 )
 SLOW_SUCCESS = 0.5
-SLOW_ADVICE = (
-    "Slow convergence: the best trial succeeds in fewer than half of its last episodes. More episodes, a larger "
-    "intrinsic_reward_scale, a slower epsilon_decay or a smaller world may help; in family delayed, longer chunks "
-    "(agent.chunk_len) do."
-)
+
+
+def slow_advice(with_conspec: bool) -> str:
+    """Return what may help where learning is slow."""
+    return (
+        "Slow convergence: the best trial succeeds in fewer than half of its last episodes. More episodes, a larger "
+        f"learning_rate, {'a larger intrinsic_reward_scale, ' if with_conspec else ''}a smaller epsilon_decay or a "
+        "smaller world may help."
+    )
 
 
 def out_of_memory(run: Run) -> list[str]:

@@ -19,8 +19,8 @@ from ..configs import canonical, find_config, load, merged_over, split, validate
 from ..dropin import DropIn, options_of, settings_of, submit_option
 from ..errors import Exit, QuintetError
 from ..run import Run
-from . import ABLATION, OUTPUTS, PREFIX, TOOLS, Config, failed_units
-from .advice import MEMORY_ADVICE, SLOW_ADVICE, SLOW_SUCCESS, killed_silently
+from . import ABLATION, OUTPUTS, PREFIX, TOOLS, Config, failed_units, has_conspec
+from .advice import MEMORY_ADVICE, SLOW_SUCCESS, killed_silently, slow_advice
 
 LABEL = "bin/conspec"
 SHIPPED = "conspec/seed"
@@ -126,7 +126,7 @@ def outcome(run: Run, config: Config) -> int:
     worlds = json.loads((run.path / "tables" / "summary.json").read_text())["worlds"]
     rates = [found["best_success_rate"] for found in worlds.values() if found["best_success_rate"] is not None]
     if any(rate < SLOW_SUCCESS for rate in rates):
-        click.echo(f"{LABEL}: {SLOW_ADVICE}", err=True)
+        click.echo(f"{LABEL}: {slow_advice(has_conspec(config))}", err=True)
     return int(Exit.OK if rates else Exit.CHECK)
 
 

@@ -275,7 +275,7 @@ def test_lack_of_memory_names_the_four_sizes_at_once_and_in_the_report(tmp_path:
 
     log = tmp_path / "log"
     assert run_element(run, "search-single", 0, starve, log=log) == 70
-    sizes = "hidden_dim, lstm_hidden_size, num_prototypes or memory_size"
+    sizes = "batch_size, hidden_dim, lstm_hidden_size or memory_size"
     assert sizes in log.read_text()
     run_phase(run, "search-single")
     reduced(run, "search-single")
