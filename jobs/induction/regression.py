@@ -31,6 +31,8 @@ SHARES = (
     "p_disabled_kill",
 )
 LOGARITHMS = ("neg_log2_negV_r", "log2_X_h1", "log2_X_h2", "log2_X_h_diff")
+OUTCOMES = SHARES + LOGARITHMS
+"""What is explained, as far as a world has it."""
 LOWEST_SHARE, HIGHEST_SHARE = 0.001, 0.999
 FEWEST_ROWS = 10
 MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -121,8 +123,8 @@ def raw_values(columns: Mapping[str, NDArray[Any]], outcome: str) -> NDArray[np.
     Raises:
         ValueError: no such outcome, or not for so many humans or robots' actions.
     """
-    if outcome not in SHARES + LOGARITHMS:
-        raise ValueError(f"outcome is {outcome!r}; allowed are {', '.join(SHARES + LOGARITHMS)}")
+    if outcome not in OUTCOMES:
+        raise ValueError(f"outcome is {outcome!r}; allowed are {', '.join(OUTCOMES)}")
     try:
         return np.asarray(_outcome(columns, outcome), np.float64)
     except (KeyError, IndexError):

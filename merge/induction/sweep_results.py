@@ -12,6 +12,7 @@ from ...jobs.induction.regression import (
     FEWEST_ROWS,
     HIGHEST_SHARE,
     LOWEST_SHARE,
+    OUTCOMES,
     PREDICTORS,
     SHARES,
     Regression,
@@ -32,22 +33,6 @@ if TYPE_CHECKING:
     from ...jobs.induction.world import World
     from ...shard.context import Context
 
-OUTCOMES = (
-    "p_left",
-    "pi_r_ratio",
-    "Q_r_ratio",
-    "X_h_ratio",
-    "p_first_h1",
-    "p_first_h2",
-    "p_first_neither",
-    "p_disabled_pause",
-    "p_disabled_kill",
-    "neg_log2_negV_r",
-    "log2_X_h1",
-    "log2_X_h2",
-    "log2_X_h_diff",
-)
-"""What is explained, as far as a world has it."""
 
 DISABLED = ("p_disabled_pause", "p_disabled_kill")
 """Outcomes of a world with a pause switch or a kill button."""
