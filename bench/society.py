@@ -32,6 +32,7 @@ FAST = Path(__file__).parent.parent / "configs" / "society" / "run.fast.yaml"
 LAYER = 16
 PARTS = ("dynamics", "files", "generate", "decide", "quantize", "load")
 BASELINE_ROWS = 3
+STEPS = 20
 
 
 def cpu(work: Any) -> tuple[float, Any]:
@@ -162,7 +163,7 @@ def generate(backend: Any, steering: Steering, count: int) -> None:
     backend.prefixes.clear()
     use = Use(backend.engine)
     batched, texts = cpu(lambda: backend.generate(rows, steering, temperature=0))
-    used = str(use)
+    used, peak = str(use), peak_gb()
     one_by_one(backend, [Row(rows[0].ids[:20], {}, 1, 2)], steering)
     picked = list(range(0, count, max(1, count // BASELINE_ROWS)))[:BASELINE_ROWS]
     single, plain = cpu(lambda: one_by_one(backend, [rows[index] for index in picked], steering))
@@ -172,7 +173,7 @@ def generate(backend: Any, steering: Steering, count: int) -> None:
     print(
         f"  one by one {alone:.3f} CPU-s/message ({len(picked)} measured), batched {each:.3f}: x{alone / each:.2f} "
         f"(hard 3); {tokens / batched:.1f} tokens/CPU-s; {used}; equal tokens {equal}/{len(picked)}; "
-        f"peak {peak_gb():.2f} GB (hard 1.5)"
+        f"peak {peak:.2f} GB (hard 1.5)"
     )
 
 
@@ -217,7 +218,7 @@ def quantize(count: int) -> None:
             size = footprint(backend.engine)
         else:
             size = backend.engine.module.get_memory_footprint()
-        rows = prompts(backend, count, 6)
+        rows = prompts(backend, count, 1 + STEPS)
         short = [Row(row.ids, {}, 1, 1) for row in rows]
         costs = []
         for asked in (short[:2], short, rows):
@@ -226,7 +227,7 @@ def quantize(count: int) -> None:
             costs.append(cpu(lambda asked=asked, backend=backend: backend.generate(asked, temperature=0))[0])
         _, prefill, seconds = costs
         print(
-            f"  {kind:8} {size / 1e6:6.0f} MB, {1e3 * (seconds - prefill) / 5:7.1f} CPU-ms/step of {count} rows, "
+            f"  {kind:8} {size / 1e6:6.0f} MB, {1e3 * (seconds - prefill) / STEPS:7.1f} CPU-ms/step of {count} rows, "
             f"{1e3 * prefill / sum(len(row.ids) for row in rows):.2f} CPU-ms/prompt token"
         )
 

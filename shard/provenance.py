@@ -12,7 +12,7 @@ from typing import Any
 
 from .attempts import cpu_seconds, peak_rss_mb, slurm_ids
 
-SUITE_VERSION = "0.1.0"
+SUITE_VERSION = "1.0.0"
 SEED_SCHEME = "numpy.SeedSequence(root_entropy, spawn_key=(study, phase, ...))"
 PACKAGES = (
     "numpy",

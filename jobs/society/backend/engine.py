@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LENGTH_STEP = 16
 LEAST_ROWS = 16
+PIECE_ROWS = 256
+"""Tokens of a prompt batch that go through the wide middle of a block at a time: it holds ten times their states."""
 
 
 def padded(length: int) -> int:
@@ -321,9 +323,11 @@ class LlamaEngine:
         v = fused[:, queries + keys :].view(tokens, a.kv_heads, a.head_size)
         mixed = attend(index, turned[:, : a.heads], turned[:, a.heads :], v, batch, counts, starts, masks)
         x = x + linear(mixed.reshape(tokens, queries), block.out)
-        gated = linear(self._norm(x, block.norm2), block.gate_up)
-        middle = torch.nn.functional.silu(gated[:, : a.mlp]) * gated[:, a.mlp :]
-        return x + linear(middle, block.down)
+        for part in x.tensor_split(-(-tokens // PIECE_ROWS)):
+            gated = linear(self._norm(part, block.norm2), block.gate_up)
+            middle = torch.nn.functional.silu(gated[:, : a.mlp]) * gated[:, a.mlp :]
+            part += linear(middle, block.down)
+        return x
 
     def _row_masks(self, batch: Batch, counts: Sequence[int]) -> list[tuple[int, int, torch.Tensor]]:
         """Return, for each row, its padded lengths of queries and keys and the causal mask [1, queries, keys]."""
