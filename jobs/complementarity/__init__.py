@@ -13,8 +13,9 @@ Names are loaded when they are first used, so that reading a config does not loa
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import public_names
 
 if TYPE_CHECKING:
     from . import reference
@@ -25,25 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PairBatch", "Params", "objective", "reference", "select", "simulate_pairs"]
 
-_HOMES = {
-    "PairBatch": "simulation",
-    "Params": "params",
-    "objective": "advantage",
-    "select": "selection",
-    "simulate_pairs": "simulation",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module.
-
-    Raises:
-        AttributeError: the study has no such name.
-    """
-    if name == "reference":
-        return import_module(".reference", __name__)
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    value = getattr(import_module("." + _HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = public_names(
+    __name__,
+    {
+        "advantage": ("objective",),
+        "params": ("Params",),
+        "selection": ("select",),
+        "simulation": ("PairBatch", "simulate_pairs"),
+    },
+)

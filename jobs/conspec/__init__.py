@@ -20,8 +20,9 @@ Names are loaded when they are first used, so that reading a config loads neithe
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import public_names
 
 if TYPE_CHECKING:
     from . import reference
@@ -53,34 +54,17 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {
-    "ParameterGrid": "search_space",
-    "TrialResult": "trial",
-    "VectorEnv": "environment",
-    "analyse": "analysis",
-    "contrastive_loss": "contrast",
-    "epsilon": "mixture",
-    "gae": "returns",
-    "image": "image",
-    "intrinsic_reward": "intrinsic",
-    "make_env": "environment",
-    "policy_loss": "mixture",
-    "prototype_scores": "contrast",
-    "sample_parameters": "search_space",
-    "train": "trial",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module.
-
-    Raises:
-        AttributeError: the study has no such name.
-    """
-    if name == "reference":
-        return import_module(".reference", __name__)
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    value = getattr(import_module("." + _HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = public_names(
+    __name__,
+    {
+        "analysis": ("analyse",),
+        "contrast": ("contrastive_loss", "prototype_scores"),
+        "environment": ("VectorEnv", "make_env"),
+        "image": ("image",),
+        "intrinsic": ("intrinsic_reward",),
+        "mixture": ("epsilon", "policy_loss"),
+        "returns": ("gae",),
+        "search_space": ("ParameterGrid", "sample_parameters"),
+        "trial": ("TrialResult", "train"),
+    },
+)

@@ -18,8 +18,9 @@ Names are loaded when they are first used, so that reading a config does not loa
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import public_names
 
 if TYPE_CHECKING:
     from . import reference
@@ -67,30 +68,19 @@ __all__ = [
     "sweep_parameters",
 ]
 
-_HOMES = {
-    "derived": ("chain_values", "compare_phases", "deactivation", "freed_first", "power_in_bits"),
-    "graph": ("StateGraph", "TooManyStatesError", "build"),
-    "levels": ("PowerlessError",),
-    "params": ("Params",),
-    "regression": ("PREDICTORS", "Regression", "lowess", "regress"),
-    "episodes": ("Rollout", "rollout", "rollouts"),
-    "solution": ("Solution",),
-    "solver": ("Solver", "solve"),
-    "samples": ("Prior", "grid_parameters", "sobol_parameters", "sweep", "sweep_parameters"),
-    "transitions": ("Store",),
-    "world": ("World", "WorldError"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module.
-
-    Raises:
-        AttributeError: the study has no such name.
-    """
-    if name == "reference":
-        return import_module(".reference", __name__)
-    home = next((module for module, names in _HOMES.items() if name in names), None)
-    if home is None:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    return getattr(import_module("." + home, __name__), name)
+__getattr__ = public_names(
+    __name__,
+    {
+        "derived": ("chain_values", "compare_phases", "deactivation", "freed_first", "power_in_bits"),
+        "episodes": ("Rollout", "rollout", "rollouts"),
+        "graph": ("StateGraph", "TooManyStatesError", "build"),
+        "levels": ("PowerlessError",),
+        "params": ("Params",),
+        "regression": ("PREDICTORS", "Regression", "lowess", "regress"),
+        "samples": ("Prior", "grid_parameters", "sobol_parameters", "sweep", "sweep_parameters"),
+        "solution": ("Solution",),
+        "solver": ("Solver", "solve"),
+        "transitions": ("Store",),
+        "world": ("World", "WorldError"),
+    },
+)

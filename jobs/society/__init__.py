@@ -14,8 +14,9 @@ Names are loaded when they are first used: a heuristic simulation needs no torch
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import public_names
 
 if TYPE_CHECKING:
     from . import reference
@@ -38,45 +39,6 @@ if TYPE_CHECKING:
     from .utterances import clean_utterance
     from .vectors import answer_gaps, compute_vectors
     from .verification import Verdict, verify_steering
-
-_HOMES = {
-    "Action": "history",
-    "Backend": "backend",
-    "Choice": "backend",
-    "ContrastItem": "contrast",
-    "Encounter": "scheduler",
-    "FinalState": "history",
-    "Generation": "backend",
-    "History": "history",
-    "Lanes": "lanes",
-    "Memory": "memory",
-    "MemoryEvent": "memory",
-    "PersonaVectors": "steering",
-    "Resident": "residents",
-    "Row": "backend",
-    "RunConfig": "config",
-    "SafetyEvent": "safety",
-    "Simulation": "simulation",
-    "Steering": "steering",
-    "Verdict": "verification",
-    "answer_gaps": "vectors",
-    "clean_utterance": "utterances",
-    "compute_vectors": "vectors",
-    "gini": "statistics",
-    "load_backend": "backend",
-    "load_config": "templates",
-    "load_contrast_items": "contrast",
-    "merge_templates": "templates",
-    "parse_behavior": "probes",
-    "parse_likert": "probes",
-    "polarization": "statistics",
-    "review_utterance": "safety",
-    "sample_residents": "residents",
-    "steer": "steering",
-    "trait_band": "traits",
-    "uniform": "streams",
-    "verify_steering": "verification",
-}
 
 __all__ = [
     "Action",
@@ -118,17 +80,27 @@ __all__ = [
     "verify_steering",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module.
-
-    Raises:
-        AttributeError: the study has no such name.
-    """
-    if name == "reference":
-        return import_module(".reference", __name__)
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    value = getattr(import_module("." + _HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = public_names(
+    __name__,
+    {
+        "backend": ("Backend", "Choice", "Generation", "Row", "load_backend"),
+        "config": ("RunConfig",),
+        "contrast": ("ContrastItem", "load_contrast_items"),
+        "history": ("Action", "FinalState", "History"),
+        "lanes": ("Lanes",),
+        "memory": ("Memory", "MemoryEvent"),
+        "probes": ("parse_behavior", "parse_likert"),
+        "residents": ("Resident", "sample_residents"),
+        "safety": ("SafetyEvent", "review_utterance"),
+        "scheduler": ("Encounter",),
+        "simulation": ("Simulation",),
+        "statistics": ("gini", "polarization"),
+        "steering": ("PersonaVectors", "Steering", "steer"),
+        "streams": ("uniform",),
+        "templates": ("load_config", "merge_templates"),
+        "traits": ("trait_band",),
+        "utterances": ("clean_utterance",),
+        "vectors": ("answer_gaps", "compute_vectors"),
+        "verification": ("Verdict", "verify_steering"),
+    },
+)

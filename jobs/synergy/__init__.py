@@ -14,8 +14,9 @@ Names are loaded when they are first used: labels, statistics and aggregation ne
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import public_names
 
 if TYPE_CHECKING:
     from . import information, statistics
@@ -61,42 +62,23 @@ __all__ = [
     "xor_target",
 ]
 
-_HOMES = {
-    "Config": "config",
-    "Dataset": "data",
-    "Split": "data",
-    "Unit": "data",
-    "UnitResult": "result",
-    "aggregate": "summary",
-    "attributes": "labels",
-    "condition_id": "conditions",
-    "condition_key": "conditions",
-    "epoch_order": "parameters",
-    "forward": "model",
-    "gradients": "model",
-    "hls_to_rgb": "colour",
-    "init_parameters": "parameters",
-    "losses": "model",
-    "make_dataset": "generation",
-    "make_labels": "labels",
-    "predictability": "metrics",
-    "render": "drawing",
-    "train_unit": "training",
-    "train_units": "training",
-    "xor_target": "target",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module.
-
-    Raises:
-        AttributeError: the study has no such name.
-    """
-    if name in ("information", "statistics"):
-        return import_module(f".{name}", __name__)
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    value = getattr(import_module("." + _HOMES[name], __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = public_names(
+    __name__,
+    {
+        "colour": ("hls_to_rgb",),
+        "conditions": ("condition_id", "condition_key"),
+        "config": ("Config",),
+        "data": ("Dataset", "Split", "Unit"),
+        "drawing": ("render",),
+        "generation": ("make_dataset",),
+        "labels": ("attributes", "make_labels"),
+        "metrics": ("predictability",),
+        "model": ("forward", "gradients", "losses"),
+        "parameters": ("epoch_order", "init_parameters"),
+        "result": ("UnitResult",),
+        "summary": ("aggregate",),
+        "target": ("xor_target",),
+        "training": ("train_unit", "train_units"),
+    },
+    ("information", "statistics"),
+)

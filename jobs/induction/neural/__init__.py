@@ -20,8 +20,9 @@ Names are loaded when they are first used, so that reading a config does not loa
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ...lazy import public_names
 
 if TYPE_CHECKING:
     from .comparison import errors, occupancy
@@ -60,30 +61,22 @@ __all__ = [
     "tabulate",
 ]
 
-_HOMES = {
-    "rows": ("beam",),
-    "distance": ("bound",),
-    "ensemble": ("Ensemble",),
-    "comparison": ("errors", "occupancy"),
-    "estimates": ("accumulate", "fresh_states", "residuals", "spot_truth"),
-    "fitted": ("Fitted",),
-    "network": ("DivergedError", "machine"),
-    "played": ("rollout_check",),
-    "rollouts": ("fitted_rollouts",),
-    "settings": ("NeuralConfig",),
-    "stepping": ("Expansion",),
-    "tabulation": ("tabulate",),
-    "training": ("Training", "fit"),
-}
-_PUBLIC = {name: module for module, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module.
-
-    Raises:
-        AttributeError: the package has no such name.
-    """
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    return getattr(import_module("." + _PUBLIC[name], __name__), name)
+__getattr__ = public_names(
+    __name__,
+    {
+        "comparison": ("errors", "occupancy"),
+        "distance": ("bound",),
+        "ensemble": ("Ensemble",),
+        "estimates": ("accumulate", "fresh_states", "residuals", "spot_truth"),
+        "fitted": ("Fitted",),
+        "network": ("DivergedError", "machine"),
+        "played": ("rollout_check",),
+        "rollouts": ("fitted_rollouts",),
+        "rows": ("beam",),
+        "settings": ("NeuralConfig",),
+        "stepping": ("Expansion",),
+        "tabulation": ("tabulate",),
+        "training": ("Training", "fit"),
+    },
+    modules=(),
+)
