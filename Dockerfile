@@ -4,7 +4,7 @@ FROM ${BASE_IMAGE}
 
 # full, or light: without torch and language models.
 ARG VARIANT=full
-# Another torch than the locked CPU build, e.g. torch==2.13.0 with EXTRA_PIP_ARGS="--index-url ...".
+# Another torch than the locked one, e.g. torch==2.13.0+cpu with EXTRA_PIP_ARGS="--index-url ...".
 ARG TORCH_SPEC=
 ARG EXTRA_PIP_ARGS=
 # What kernels are compiled for: generic, x86-64, x86-64-v2, x86-64-v3, x86-64-v4; empty: x86-64-v3 on x86-64.

@@ -266,7 +266,7 @@ def phases(config: Config) -> tuple[Phase, ...]:
             block_size=simulate.batch_size,
             after=("select",),
             reads=("simulate",),
-            grows="simulate.n_seeds",
+            grows=None if simulate.remaining_seeds else "simulate.n_seeds",
             datasets=tuple(
                 Dataset(item.name, item.dtype, item.shape, item.ragged, "index" if item.ragged else "concat")
                 for item in row_datasets(layout_of(config), kept_trajectories(config))

@@ -84,6 +84,15 @@ def test_more_seeds_keep_every_partial_and_equal_a_run_planned_so(house: House, 
     assert payloads(complete(house, fresh, tiny)) == payloads(run)
 
 
+def test_a_seed_block_that_is_not_whole_cannot_be_filled_up(house: House, tiny: Path, tmp_path: Path) -> None:
+    blocks_of_30 = (*TINY, "simulate.seed_block=30")
+    run = planned(house, tmp_path / "run", *blocks_of_30)
+    choose(house, run, tiny)
+    house("shard", run, "simulate", "--index", 0)
+    more = [part for setting in (*blocks_of_30, "simulate.n_seeds=70") for part in ("--set", setting)]
+    assert "partials of another config" in house("plan", DEMO, "--run", run, "--no-probe", *more, code=78).stderr
+
+
 def test_a_foreign_database_is_selected_from_and_never_written(house: House, tiny: Path, tmp_path: Path) -> None:
     database = tmp_path / "old.db"
     shutil.copy(tiny / "store" / "search.sqlite3", database)
