@@ -44,7 +44,7 @@ def write_index(folder: Path) -> Path:
             phases = [progress_of(run, run.plan(name), QueueView()) for name in run.phases()]
             used = sum(phase.cpu_h for phase in phases)
             sections.append(section_of(run, phases))
-            rows.append((link(run), run.overview()["study"], f"{used:.2f}", state(run, phases)))
+            rows.append((link(run), run.overview()["study"], f"{used:.3f}", state(run, phases)))
         except QuintetError as error:  # told on the page, beside the runs that can be read
             rows.append((link(run), "–", "–", str(error).removeprefix(f"{run.path}/")))
     overview = Section("Overview", markdown_table(("run", "study", "CPU h", "state"), rows))
