@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from .moments import Moments
 
 WHOLE_BYTES = 1 << 20
-HEAP_SIGNATURE = b"GCOL"
-HEAP_OBJECT = 32  # collection header 16 bytes, object header 16 bytes (HDF5 file format, III.E "Global Heap")
+# An attribute's name; then its datatype, 8 bytes whose last 4 are the length; 4 bytes of a scalar dataspace; the text
+# (HDF5 file format, IV.A.2.m "The Attribute Message", version 3).
+PROVENANCE = b"provenance\0\x13"
+PROVENANCE_TEXT = len(PROVENANCE) + 11
 SHARDS_PER_RUN = 1000  # neighbouring shards that `merge --level` reduces to one file
 TRACED = ("hostname", "suite_version", "code_sha256", "packages_sha256", "cpu_model")
 
@@ -128,7 +130,6 @@ class Reader:
         """Make the buffer."""
         self._buffer = bytearray(WHOLE_BYTES)
         self._view = memoryview(self._buffer)
-        self._heap = CARD_BYTES
 
     def read(self, path: Path) -> Reading:
         """Read and digest a file; `whole` is valid until the next call.
@@ -153,15 +154,12 @@ class Reader:
     def provenance(self, reading: Reading, path: Path) -> dict[str, Any]:
         """Return a file's provenance: out of the bytes at hand where it stands there, else through HDF5.
 
-        HDF5 keeps a text of variable length as one run of bytes in a global heap; opening the file for it would cost
-        three times what all the rest of taking in a small partial does.
+        Opening the file for it would cost three times what all the rest of taking in a small partial does.
         """
         whole = reading.whole
         if whole is not None:
-            if whole[self._heap : self._heap + 4] != HEAP_SIGNATURE:  # files of one phase are laid out alike
-                self._heap = max(self._buffer.find(HEAP_SIGNATURE, CARD_BYTES, len(whole)), CARD_BYTES)
-            begin = self._heap + HEAP_OBJECT
-            length = int.from_bytes(whole[begin - 8 : begin], "little")
+            begin = self._buffer.find(PROVENANCE, CARD_BYTES, len(whole)) + PROVENANCE_TEXT
+            length = int.from_bytes(whole[begin - 8 : begin - 4], "little")
             try:
                 meta = json.loads(str(whole[begin : begin + length], "utf-8"))
             except (ValueError, RecursionError):

@@ -20,6 +20,7 @@ import pytest
 from quintet.merge.__main__ import merge as merge_command
 from quintet.merge.crate import write_crate
 from quintet.merge.draft import Draft
+from quintet.merge.intake import Reader
 from quintet.merge.lock import merge_lock
 from quintet.merge.phase import Request, merge_run
 from quintet.merge.reduce import Sum
@@ -568,6 +569,13 @@ def test_provenance_counts_hosts_and_warns_of_mixed_code(tmp_path: Path) -> None
     pairs = [(shard, read_card(run.shard_file("measure", shard)).pd) for shard in range(4)]
     digest = hashlib.sha256("".join(f"{shard}={payload}\0" for shard, payload in pairs).encode()).hexdigest()
     assert meta["list_digest"] == digest
+
+
+def test_provenance_is_found_in_the_bytes_that_were_read(tmp_path: Path) -> None:
+    run = planned(tmp_path / "run", 1)
+    publish_shards(run, "measure", [0])
+    path, reader = run.shard_file("measure", 0), Reader()
+    assert reader.provenance(reader.read(path), tmp_path / "not opened again") == read_meta(path)
 
 
 def test_large_rows_are_written_in_chunks_with_the_digest_of_the_whole(tmp_path: Path) -> None:
