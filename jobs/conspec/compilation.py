@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numba
 
@@ -20,7 +20,19 @@ def compiled(function: Callable[..., Any]) -> Any:
     Contraction is the only freedom given to the compiler: it changes bits between kinds of CPU, never between two
     runs on one.
     """
-    return numba.njit(error_model="numpy", boundscheck=False, nogil=True, fastmath={"contract"})(function)
+    return _jit(inline="never")(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile as `compiled` does, into the callers: a call would count references to each array it is given.
+
+    For short functions that multiply no floats: contraction across calls would change their callers' bits.
+    """
+    return _jit(inline="always")(function)
+
+
+def _jit(inline: Literal["never", "always"]) -> Any:
+    return numba.njit(inline=inline, error_model="numpy", boundscheck=False, nogil=True, fastmath={"contract"})
 
 
 def compiled_entry(function: Callable[..., Any]) -> Any:

@@ -7,7 +7,7 @@ apple cells of phases 1, 3, 5, 7. A world is one table of a row per phase: durat
 
 from __future__ import annotations
 
-from .compilation import compiled, compiled_entry
+from .compilation import compiled_entry, inlined
 
 R, C, PHASE, FRAME, HELD, SUCCESS, TRUNCATED, OPEN, KEY_LIES, MILESTONES = range(10)
 EATEN = 10  # frame in which each of six apples was eaten, -1 while it lies there
@@ -22,7 +22,7 @@ WALL, PLAYER, KEY_CODE, DOOR_CODE, APPLE = 1, 2, 3, 7, 8
 REWARD_BIT = 7  # milestones: bit p the key of phase 2p, bit 7 the reward
 
 
-@compiled
+@inlined
 def enter_phase(phases, lane, phase):  # type: ignore[no-untyped-def]
     """Put the player at the start of a phase; a room takes the key that is held."""
     lane[PHASE] = phase
@@ -39,14 +39,14 @@ def enter_phase(phases, lane, phase):  # type: ignore[no-untyped-def]
         lane[EATEN + apple] = -1
 
 
-@compiled
+@inlined
 def delayed_reset(phases, lane):  # type: ignore[no-untyped-def]
     """Put a lane at the start of an episode."""
     lane[:] = 0
     enter_phase(phases, lane, 0)
 
 
-@compiled
+@inlined
 def delayed_view(phases, placements, lane, codes):  # type: ignore[no-untyped-def]
     """Write the board of a lane, u1[25]; later things are drawn over earlier ones, a door hides the player."""
     phase = lane[PHASE]
@@ -64,7 +64,7 @@ def delayed_view(phases, placements, lane, codes):  # type: ignore[no-untyped-de
         codes[player] = PLAYER
 
 
-@compiled
+@inlined
 def delayed_transition(phases, placements, lane, action):  # type: ignore[no-untyped-def]
     """Move a lane that has not ended by one action; return the reward."""
     phase = lane[PHASE]

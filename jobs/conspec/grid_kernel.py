@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compilation import compiled, compiled_entry
+from .compilation import compiled_entry, inlined
 
 # Columns of a lane.
 X, Y, DIR, CARRYING, EVENT, SUCCESS, TERMINATED, TRUNCATED, STEPS, MILESTONES = range(10)
@@ -37,13 +37,13 @@ GREEN_BIT, GOAL_BIT = 6, 7  # milestones: bits 0-2 keys by colour, 3-5 doors by 
 START_X, START_DIR = 1, 0
 
 
-@compiled
+@inlined
 def step_x(direction):  # type: ignore[no-untyped-def]
     """Unit vector of a direction, x part: 0 east, 1 south, 2 west, 3 north."""
     return 1 - direction if direction % 2 == 0 else 0
 
 
-@compiled
+@inlined
 def step_y(direction):  # type: ignore[no-untyped-def]
     """Unit vector of a direction, y part (south is positive)."""
     return 2 - direction if direction % 2 == 1 else 0
@@ -97,7 +97,7 @@ def fill_views(facts, kinds, goal_codes, views):  # type: ignore[no-untyped-def]
                         views[row, 7 * i + j] = codes[i, j] if visible[i, j] else UNSEEN
 
 
-@compiled
+@inlined
 def grid_reset(facts, lane):  # type: ignore[no-untyped-def]
     """Put a lane at the start of an episode."""
     lane[:] = 0
@@ -107,7 +107,7 @@ def grid_reset(facts, lane):  # type: ignore[no-untyped-def]
         lane[KEY + colour] = facts[KEY_CELL + colour]
 
 
-@compiled
+@inlined
 def grid_view(facts, views, lane, codes):  # type: ignore[no-untyped-def]
     """Write what a lane sees, u1[49]."""
     size = facts[SIZE]
@@ -129,7 +129,7 @@ def grid_view(facts, views, lane, codes):  # type: ignore[no-untyped-def]
     codes[OWN_CELL] = KEY_CODE + carrying - 1 if carrying > 0 else EMPTY
 
 
-@compiled
+@inlined
 def key_on(lane, cell):  # type: ignore[no-untyped-def]
     """Colour (1, 2, 3) of the key that lies on a cell, 0 if there is none."""
     for colour in range(3):
@@ -138,7 +138,7 @@ def key_on(lane, cell):  # type: ignore[no-untyped-def]
     return 0
 
 
-@compiled
+@inlined
 def grid_transition(facts, kinds, rewards, lane, owed, action):  # type: ignore[no-untyped-def]
     """Move a lane that has not ended by one action; return the reward it is paid now."""
     size, reference = facts[SIZE], facts[REFERENCE] != 0
@@ -205,7 +205,7 @@ def grid_transition(facts, kinds, rewards, lane, owed, action):  # type: ignore[
     return reward
 
 
-@compiled
+@inlined
 def both_opened(facts, lane):  # type: ignore[no-untyped-def]
     """Whether each door has been opened at least once."""
     for door in range(facts[N_DOORS]):  # noqa: SIM110
