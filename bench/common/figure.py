@@ -47,7 +47,7 @@ def draw(found: dict[str, list[tuple[str, float]]]) -> Figure:
             ticks.append(-position)
             labels.append(what)
         position += 1.5
-    axes.set(xscale="log", xlim=(0.5, 200), ylim=(-position, 0.8), xlabel="Times better than the peer (1: equal)")
+    axes.set(xscale="log", xlim=(0.3, 200), ylim=(-position, 0.8), xlabel="Times better than the peer (1: equal)")
     axes.set_xticks((1, 10, 100), ("1", "10", "100"))
     axes.set_yticks(ticks, labels, fontsize=9)
     axes.axvline(1, color="black", linewidth=0.8)
