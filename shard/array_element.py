@@ -105,10 +105,15 @@ def node_local() -> Iterator[None]:
         yield
 
 
+def threads_of(plan: Plan) -> int:
+    """Return how many threads an element of a phase computes with; another number may change bits."""
+    return int(plan.resources.get("threads", 1))
+
+
 def set_threads(plan: Plan) -> None:
     """Fix the number of threads before any numeric library starts."""
     for name in THREADS:
-        os.environ[name] = str(plan.resources.get("threads", 1))
+        os.environ[name] = str(threads_of(plan))
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")
     # what other programs plug into pydantic has no business here, and looking for it costs more than a small config
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

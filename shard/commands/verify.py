@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ..array_element import set_threads, threads_of
 from ..context import Context
 from ..errors import Exit
 from ..missing import known_phases, waits_for
@@ -32,15 +33,23 @@ def command(run: Path, phase: str | None, quarantine: bool, spot: int, seed: int
     rng = random.Random(seed)
     sound = True
     moved = False
-    for name in known_phases(opened, phase):
+    quoted = shlex.quote(str(run))
+    phases = known_phases(opened, phase)
+    threads = threads_of(opened.plan(phases[0]))
+    if spot:
+        set_threads(opened.plan(phases[0]))
+    for name in phases:
         context = Context.of(opened, name)
         verdict = verify_phase(opened, context, quarantine)
         print_verdict(verdict)
         sound &= not verdict.bad
         moved |= any(item.moved for item in verdict.bad)
         if spot and context.plan.kind == "map" and context.plan.units and not waits_for(opened, context.plan):
-            sound &= print_spots(opened, context, spot, rng)
-    quoted = shlex.quote(str(run))
+            if threads_of(context.plan) == threads:
+                sound &= print_spots(opened, context, spot, rng)
+            else:
+                itself = f"bin/verify {quoted} {name} --spot {spot}"
+                print(f"  not computed again, for it has other threads than {phases[0]}: {itself}")
     if moved:
         again = "bin/submit {} --missing-only" if (run / "submissions.jsonl").exists() else "bin/local {}"
         print(f"to make again what was set aside: {again.format(quoted)}")

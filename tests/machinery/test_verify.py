@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from quintet.shard.array_element import THREADS
 from quintet.shard.commands.base import run_command
 from quintet.shard.commands.verify import command
 from quintet.shard.missing import missing_of
@@ -20,6 +23,13 @@ def code_of(*arguments: object) -> int:
     with pytest.raises(SystemExit) as caught:
         run_command(command, [str(argument) for argument in arguments])
     return int(caught.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the numbers of threads back that a spot check sets for its process."""
+    for name in THREADS:
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
 
 
 @pytest.fixture
@@ -108,6 +118,30 @@ def test_spot_reports_the_largest_difference(
     monkeypatch.setattr(grid_study, "block_result", other)
     assert code_of(run.path, "--spot", "3") == 1
     assert "/rows/x: 2 of 4 values differ, by 0.25 at most" in capsys.readouterr().out
+
+
+def test_spot_computes_with_the_threads_of_the_plan_and_names_phases_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = planned(tmp_path / "run", ("simulate", "moments"))
+    path = run.plan_folder / "simulate.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "resources": {"threads": 3}}))
+    for phase in ("simulate", "moments"):
+        publish_shards(run, phase, range(SHARDS))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    seen: list[tuple[str, str]] = []
+
+    def noted(name: str, units: range) -> dict[str, object]:
+        seen.append((name, os.environ["OMP_NUM_THREADS"]))
+        return true(name, units)
+
+    true = grid_study.block_result
+    monkeypatch.setattr(grid_study, "block_result", noted)
+    assert code_of(run.path, "--spot", "1") == 0
+    out = capsys.readouterr().out
+    assert f"not computed again, for it has other threads than simulate: bin/verify {run.path} moments --spot 1" in out
+    assert code_of(run.path, "moments", "--spot", "1") == 0
+    assert set(seen) == {("simulate", "3"), ("moments", "1")}
 
 
 def test_trial_store_that_disagrees_is_found_and_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
