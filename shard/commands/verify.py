@@ -35,9 +35,9 @@ def command(run: Path, phase: str | None, quarantine: bool, spot: int, seed: int
     moved = False
     quoted = shlex.quote(str(run))
     phases = known_phases(opened, phase)
-    threads = threads_of(opened.plan(phases[0]))
+    first = opened.plan(phases[0])
     if spot:
-        set_threads(opened.plan(phases[0]))
+        set_threads(first)
     for name in phases:
         context = Context.of(opened, name)
         verdict = verify_phase(opened, context, quarantine)
@@ -45,7 +45,7 @@ def command(run: Path, phase: str | None, quarantine: bool, spot: int, seed: int
         sound &= not verdict.bad
         moved |= any(item.moved for item in verdict.bad)
         if spot and context.plan.kind == "map" and context.plan.units and not waits_for(opened, context.plan):
-            if threads_of(context.plan) == threads:
+            if threads_of(context.plan) == threads_of(first):
                 sound &= print_spots(opened, context, spot, rng)
             else:
                 itself = f"bin/verify {quoted} {name} --spot {spot}"
